@@ -1,0 +1,1 @@
+"""The policies that can drive the agent, each a LangChain chat model."""

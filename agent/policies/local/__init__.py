@@ -1,0 +1,24 @@
+"""The policy that runs in this process: Hugging Face weights, own decoding loop, ids in and ids out.
+
+`load_policy` loads a folder, an adapter or the packaged SmolLM2; `LocalChatModel` makes a LangChain chat model of it;
+`MicroBatcher` lets concurrent episodes share forward passes. torch, transformers, peft and llguidance are imported
+only when something is loaded or sampled.
+"""
+
+from .batching import MicroBatcher
+from .guided import tool_call_grammar
+from .loading import LoadedModel, MissingExtraError, load_policy
+from .model import LocalChatModel
+from .request import ContextLengthError, SampleOutput, SampleRequest
+
+__all__ = [
+    "ContextLengthError",
+    "LoadedModel",
+    "LocalChatModel",
+    "MicroBatcher",
+    "MissingExtraError",
+    "SampleOutput",
+    "SampleRequest",
+    "load_policy",
+    "tool_call_grammar",
+]

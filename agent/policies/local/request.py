@@ -1,0 +1,72 @@
+"""What is asked of the sampler and what it answers: plain ids and numbers, no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from ...recorder import FinishReason
+
+
+class ContextLengthError(ValueError):
+    """The prompt leaves no room for an answer within the model's context."""
+
+
+@dataclass(frozen=True, slots=True)
+class SampleRequest:
+    """One answer to sample.
+
+    Attributes:
+        prompt_ids: everything the model is to see, from the beginning of the stream.
+        max_new_tokens: limit on sampled ids, the end token included.
+        temperature: 0 takes the likeliest id; otherwise logits are divided by it.
+        top_p: smallest set of likeliest ids with at least this much probability is sampled from; 1 is all.
+        seed: of this answer's own generator, so that the result does not depend on what else is in the batch.
+        grammar: llguidance Lark grammar that the answer must follow; None is free text.
+        stop: strings that end the answer; they stay in the ids.
+        owner: whose stream this is; its key-value cache is kept while this object lives. None keeps none.
+    """
+
+    prompt_ids: Sequence[int]
+    max_new_tokens: int = 512
+    temperature: float = 1.0
+    top_p: float = 1.0
+    seed: int = 0
+    grammar: str | None = None
+    stop: tuple[str, ...] = ()
+    owner: object | None = None
+
+    def __post_init__(self) -> None:
+        if not self.prompt_ids:
+            raise ValueError("prompt_ids is empty")
+        if self.max_new_tokens < 1:
+            raise ValueError(f"max_new_tokens is {self.max_new_tokens}; it must be at least 1")
+        if not self.temperature >= 0:
+            raise ValueError(f"temperature is {self.temperature}; it must be 0 (greedy) or more")
+        if not 0 < self.top_p <= 1:
+            raise ValueError(f"top_p is {self.top_p}; it must be above 0 and at most 1")
+
+
+@dataclass(frozen=True, slots=True)
+class SampleOutput:
+    """A sampled answer: its ids (end token included if sampled), their log-probabilities, and why it ended.
+
+    The log-probabilities are the model's own: temperature 1, before grammar, temperature and top_p.
+    """
+
+    ids: tuple[int, ...]
+    logprobs: tuple[float, ...]
+    finish_reason: FinishReason
+
+
+class BatchSampler(Protocol):
+    """What the micro-batcher needs of a sampler."""
+
+    def check(self, request: SampleRequest) -> None:
+        """Raise what is wrong with this request alone, before it joins a batch."""
+        ...
+
+    def generate(self, requests: Sequence[SampleRequest]) -> list[SampleOutput]:
+        """One output per request, in order."""
+        ...

@@ -1,0 +1,81 @@
+"""An action is one assistant message: its tagged calls run in order, the rest is speech.
+
+A call is `<tool_call>{"name": ..., "arguments": {...}}</tool_call>` (the Hermes form). A tag that does not hold
+such an object, or is not closed, is a malformed call, counted and answered with an error, never dropped.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from typing import cast
+
+OPEN, CLOSE = "<tool_call>", "</tool_call>"
+_THINK = re.compile(r"<think>.*?(</think>|$)", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A tool call as written; `arguments` is whatever JSON value stood there."""
+
+    name: str
+    arguments: object
+
+
+@dataclass(frozen=True, slots=True)
+class Malformed:
+    """A tag that is not a call; `raw` is its text, `why` the fault."""
+
+    raw: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """A parsed message: calls and malformed calls in order, and the speech around them."""
+
+    calls: tuple[Call | Malformed, ...]
+    speech: str
+
+
+def parse_action(text: str) -> Action:
+    """Parse one assistant message; never fails."""
+    calls: list[Call | Malformed] = []
+    speech: list[str] = []
+    rest = _THINK.sub("", text)
+    while True:
+        before, tag, after = rest.partition(OPEN)
+        speech.append(before.replace(CLOSE, " "))
+        if CLOSE in before:
+            calls.append(Malformed(CLOSE, f"{CLOSE} without {OPEN}"))
+        if not tag:
+            break
+        body, closed, rest = after.partition(CLOSE)
+        if not closed:
+            calls.append(Malformed(body[:200], f"{OPEN} is not closed"))
+            break
+        calls.append(_parse_call(body))
+    return Action(tuple(calls), " ".join(" ".join(speech).split()))
+
+
+def _parse_call(body: str) -> Call | Malformed:
+    try:
+        value: object = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        return Malformed(body[:200], f"not JSON: {error}")
+    if not isinstance(value, dict):
+        return Malformed(body[:200], "not a JSON object with name and arguments")
+    call = cast("dict[str, object]", value)
+    name = call.get("name")
+    extra = sorted(set(call) - {"name", "arguments"})
+    if not isinstance(name, str) or not name:
+        return Malformed(body[:200], "the object has no name")
+    if extra:
+        return Malformed(body[:200], f"unexpected {', '.join(extra)}: only name and arguments")
+    return Call(name, call.get("arguments", {}))
+
+
+def write_call(name: str, arguments: object) -> str:
+    """The tagged form of a call."""
+    return f"{OPEN}{json.dumps({'name': name, 'arguments': arguments}, ensure_ascii=False)}{CLOSE}"

@@ -1,0 +1,79 @@
+"""Replaying a trajectory: the same messages into a fresh episode must give the same observations and reward."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import cast
+
+from .domain import find_task
+from .episode import Episode, Review
+from .patient import PatientSeat, Reply, RulePatient
+from .trajectory import Trajectory
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """One place where the replay differs: `where` such as `turn 3 observation`."""
+
+    task: str
+    seed: int
+    where: str
+    stored: object
+    replayed: object
+
+
+class RecordedPatient:
+    """Says again what was said: for episodes in which a person sat in the patient's seat."""
+
+    def __init__(self, rules: RulePatient, replies: list[str]) -> None:
+        self._rules = rules
+        self._replies = iter(replies)
+
+    def reply(self, speech: str) -> Reply:
+        """The next recorded reply."""
+        return Reply(next(self._replies, ""), self._rules.topics(speech))
+
+
+def replay(stored: Trajectory, *, human_patient: bool = False) -> Episode:
+    """Play a trajectory's messages again, confirmations as recorded; the episode as it stands afterwards."""
+    task = find_task(stored.task, stored.suite)
+    rules = RulePatient(task.interview)
+    replies = [str(turn["reply"]) for turn in stored.turns if turn["speech"]]
+    patient: PatientSeat = RecordedPatient(rules, replies) if human_patient else rules
+    episode = Episode(task, stored.seed, patient=patient)
+    for turn in stored.turns:
+        if episode.ended is not None:
+            break
+        calls = cast("list[dict[str, object]]", turn["calls"])
+        answers = iter([bool(call["confirmed"]) for call in calls if call["confirmed"] is not None])
+
+        def confirm(_review: Review, answers: Iterator[bool] = answers) -> bool:
+            return next(answers, False)
+
+        episode.step(str(turn["text"]), confirm)
+    return episode
+
+
+def differences(stored: Trajectory) -> list[Difference]:
+    """Where a replay differs from what was stored: observations, calls, verdicts, reward, end, record."""
+    human = bool(stored.sampling.get("human_patient"))
+    episode = replay(stored, human_patient=human)
+    again = Trajectory.of(episode, stored.policy, suite=stored.suite)
+    found: list[Difference] = []
+
+    def compare(where: str, one: object, other: object) -> None:
+        if one != other:
+            found.append(Difference(stored.task, stored.seed, where, one, other))
+
+    compare("opening", stored.opening, again.opening)
+    compare("number of turns", len(stored.turns), len(again.turns))
+    for number, (one, other) in enumerate(zip(stored.turns, again.turns, strict=False), 1):
+        for part in ("speech", "reply", "topics", "calls", "observation"):
+            compare(f"turn {number} {part}", one[part], other[part])
+    compare("reward", dict(stored.reward), dict(again.reward))
+    compare("verdicts", list(stored.verdicts), list(again.verdicts))
+    compare("answer", stored.answer, again.answer)
+    compare("ended", stored.ended, again.ended)
+    compare("record hash", stored.record_hash, again.record_hash)
+    return found

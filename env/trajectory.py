@@ -1,0 +1,195 @@
+"""`Trajectory`: the neutral record of one episode, and the files that hold them.
+
+A file is JSON lines, each line its own zstd frame, so that appending never rewrites and a killed run loses at most
+its last line. Nothing in a trajectory depends on the wall clock: two runs of a seed give the same bytes.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import cast
+
+import zstandard
+
+from .. import __version__
+from .episode import CallRecord, Episode, Turn
+
+FORMAT_VERSION = 1
+FILE_NAME = "trajectories.jsonl.zst"
+_LEVEL = 9
+
+
+class TrajectoryError(ValueError):
+    """A stored trajectory that cannot be read; the message names the file, the line and the fault."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trajectory:
+    """One finished (or abandoned) episode.
+
+    Attributes:
+        task, domain, suite, seed, policy: what was played, and by whom.
+        opening: the first observation.
+        turns: per message its text, calls, results, verdicts, marks, reply and observation.
+        reward: the breakdown; `reward['composite']` is the reward.
+        verdicts: every safety finding in order.
+        ended: submitted, budget, dead_end, or '' when it was left.
+        answer: the submitted answer or None.
+        record_hash: `Record.state_hash()` at the end.
+        tokens: what `agent.recorder` kept, or None where no token ids were seen.
+        sampling: the policy's settings.
+        versions: format and program version.
+    """
+
+    task: str
+    domain: str
+    suite: str
+    seed: int
+    policy: str
+    opening: str
+    turns: tuple[Mapping[str, object], ...]
+    reward: Mapping[str, float | bool | None]
+    verdicts: tuple[Mapping[str, object], ...]
+    ended: str
+    answer: Mapping[str, object] | None
+    record_hash: str
+    tokens: Mapping[str, object] | None = None
+    sampling: Mapping[str, object] = field(default_factory=dict[str, object])
+    versions: Mapping[str, object] = field(default_factory=dict[str, object])
+
+    @classmethod
+    def of(
+        cls,
+        episode: Episode,
+        policy: str,
+        *,
+        suite: str = "v1",
+        tokens: Mapping[str, object] | None = None,
+        sampling: Mapping[str, object] | None = None,
+    ) -> Trajectory:
+        """The trajectory of an episode as it stands."""
+        return cls(
+            task=episode.task.id,
+            domain=episode.task.domain,
+            suite=suite,
+            seed=episode.seed,
+            policy=policy,
+            opening=episode.opening,
+            turns=tuple(_turn_json(turn) for turn in episode.turns),
+            reward=episode.reward.to_json(),
+            verdicts=tuple(verdict.to_json() for verdict in episode.verdicts),
+            ended=episode.ended or "",
+            answer=dict(episode.submission) if episode.submission is not None else None,
+            record_hash=episode.record.state_hash(),
+            tokens=tokens,
+            sampling=dict(sampling or {}),
+            versions={"format_version": FORMAT_VERSION, "medgym": __version__},
+        )
+
+    @property
+    def actions(self) -> list[str]:
+        """The agent's messages, enough to replay the episode (with `confirmations`)."""
+        return [str(turn["text"]) for turn in self.turns]
+
+    def to_json(self) -> dict[str, object]:
+        """Plain JSON with `format_version` first."""
+        body = {name: getattr(self, name) for name in self.__slots__ if name != "versions"}
+        return {**self.versions, **body, "turns": list(self.turns), "verdicts": list(self.verdicts)}
+
+    @classmethod
+    def from_json(cls, stored: Mapping[str, object]) -> Trajectory:
+        """Read what `to_json` wrote; raises `TrajectoryError` for another version or a missing field."""
+        version = stored.get("format_version")
+        if version != FORMAT_VERSION:
+            raise TrajectoryError(f"format_version {version!r} is not readable here: this medgym reads {FORMAT_VERSION}")
+        names = [name for name in cls.__slots__ if name != "versions"]
+        missing = [name for name in names if name not in stored]
+        if missing:
+            raise TrajectoryError(f"fields missing: {', '.join(missing)}")
+        values = {name: stored[name] for name in names}
+        values["turns"] = tuple(cast("Sequence[Mapping[str, object]]", stored["turns"]))
+        values["verdicts"] = tuple(cast("Sequence[Mapping[str, object]]", stored["verdicts"]))
+        values["versions"] = {"format_version": version, "medgym": stored.get("medgym", "")}
+        return cls(**values)  # pyright: ignore[reportArgumentType]
+
+
+def _turn_json(turn: Turn) -> dict[str, object]:
+    return {
+        "text": turn.text,
+        "speech": turn.action.speech,
+        "reply": turn.reply,
+        "topics": list(turn.topics),
+        "calls": [_call_json(call) for call in turn.calls],
+        "observation": turn.observation,
+    }
+
+
+def _call_json(call: CallRecord) -> dict[str, object]:
+    return {
+        "name": call.name,
+        "arguments": call.arguments,
+        "result": call.result,
+        "error": call.error,
+        "verdicts": [verdict.to_json() for verdict in call.verdicts],
+        "marks": list(call.marks),
+        "repeated": call.repeated,
+        "confirmed": call.confirmed,
+        "at": call.at,
+    }
+
+
+def encode(trajectory: Trajectory) -> bytes:
+    """One line of JSON, newline included."""
+    return (json.dumps(trajectory.to_json(), ensure_ascii=False) + "\n").encode("utf-8", "surrogatepass")
+
+
+def append(path: Path, trajectory: Trajectory) -> None:
+    """Append a trajectory to a file as a zstd frame of its own; the folder is made if need be."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    frame = zstandard.ZstdCompressor(level=_LEVEL).compress(encode(trajectory))
+    with path.open("ab") as out:
+        out.write(frame)
+        out.flush()
+
+
+def read_file(path: Path) -> Iterator[Trajectory]:
+    """Trajectories of a `.jsonl.zst` or `.jsonl` file in order.
+
+    Raises:
+        TrajectoryError: naming the file and line; a cut last line is named as such.
+    """
+    for number, line in enumerate(_lines(path), 1):
+        if not line.strip():
+            continue
+        try:
+            yield Trajectory.from_json(json.loads(line))
+        except TrajectoryError as error:
+            raise TrajectoryError(f"{path}, line {number}: {error}") from error
+        except ValueError as error:
+            raise TrajectoryError(f"{path}, line {number} is damaged or cut: {error}") from error
+
+
+def _lines(path: Path) -> Iterator[str]:
+    with path.open("rb") as raw:
+        if path.suffix != ".zst":
+            yield from io.TextIOWrapper(raw, encoding="utf-8", errors="surrogatepass")
+            return
+        reader = zstandard.ZstdDecompressor().stream_reader(raw, read_across_frames=True)
+        try:
+            yield from io.TextIOWrapper(reader, encoding="utf-8", errors="surrogatepass")
+        except zstandard.ZstdError as error:
+            raise TrajectoryError(f"{path} is damaged: {error}") from error
+
+
+def trajectory_files(folder: Path) -> list[Path]:
+    """The trajectory files of a run: the path itself, or every one below a folder, sorted."""
+    if folder.is_file():
+        return [folder]
+    found = [path for pattern in ("*.jsonl.zst", "*.jsonl") for path in folder.rglob(pattern)]
+    if not found:
+        raise TrajectoryError(f"no trajectories (*.jsonl.zst or *.jsonl) under {folder}")
+    return sorted(found)

@@ -1,0 +1,1 @@
+"""The tools themselves, a module per theme; `tools.registry` collects them. Adding one edits one module here."""
