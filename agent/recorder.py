@@ -204,7 +204,7 @@ class Recorder:
         for at, ((role, text), (new_role, new_text)) in enumerate(zip(self.messages, said, strict=False)):
             if role != new_role or (text is not None and text != new_text):
                 raise ForkError(_fork(f"message {at} ({role}) is not the one that was recorded"))
-        if len(said) == len(self.messages):
+        if self.turns and len(said) == len(self.messages):
             raise ValueError("no message is new since the last answer: add the environment's reply")
 
 

@@ -13,7 +13,7 @@ from functools import cache
 
 from .errors import ToolError, nearest
 from .registry import all_tools
-from .retrieval.analysis import tokens
+from .retrieval.analysis import terms
 from .spec import ToolSpec
 
 ALWAYS = ("submit_answer", "find_tools", "browse", "wait")
@@ -76,7 +76,7 @@ class Shelf:
 @cache
 def _documents() -> Mapping[str, Counter[str]]:
     return {
-        spec.name: Counter(tokens(f"{spec.name.replace('_', ' ')} {spec.description}"))
+        spec.name: Counter(terms(f"{spec.name.replace('_', ' ')} {spec.description}"))
         for spec in all_tools().values()
     }
 
@@ -87,7 +87,7 @@ def rank_tools(query: str) -> tuple[str, ...]:
     documents = _documents()
     mean = sum(sum(counts.values()) for counts in documents.values()) / len(documents)
     scores: dict[str, float] = {}
-    for term in set(tokens(query.replace("_", " "))):
+    for term in set(terms(query.replace("_", " "))):
         holders = [name for name, counts in documents.items() if term in counts]
         idf = math.log(1 + (len(documents) - len(holders) + 0.5) / (len(holders) + 0.5))
         for name in holders:

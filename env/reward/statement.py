@@ -70,8 +70,19 @@ def asserted_names(text: str, names: Iterable[str]) -> list[str]:
     return list(dict.fromkeys(found))
 
 
+_COMPLICATION = re.compile(r"\b(?:complicated by|with|causing|leading to|and secondary)\b")
+
+
 def names_only(text: str, accepted: Iterable[str], others: Iterable[str]) -> bool:
-    """Whether a text asserts one of `accepted` and none of `others`: a list of all options is no answer."""
+    """Whether a text asserts one of `accepted` and none of `others`: a list of all options is no answer.
+
+    One other condition may stand behind the answer as its complication ("cholangitis with sepsis").
+    """
     own = {fold(name).strip() for name in accepted}
-    found = {fold(name).strip() for name in asserted_names(text, [*accepted, *others])}
-    return bool(found & own) and not found - own
+    names = [*accepted, *others]
+    main, *behind = _COMPLICATION.split(fold(text), maxsplit=1)
+    found = {fold(name).strip() for name in asserted_names(main, names)}
+    complications = {fold(name).strip() for name in asserted_names(" ".join(behind), names)} - own
+    if not found & own:  # the connective may be part of the answer's own name
+        found, complications = {fold(name).strip() for name in asserted_names(text, names)}, set[str]()
+    return bool(found & own) and not found - own and len(complications) <= 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ...tools.calculators import calculators
 from ...tools.record import Record
 
 
@@ -10,11 +11,8 @@ def estimated_gfr(record: Record) -> float | None:
 
     Source: Inker LA et al. N Engl J Med 2021;385:1737.
     """
-    result = record.lab("CREA") or record.lab("Cr")
+    result = record.lab("Cr")
     if result is None or not isinstance(result.value, float):
         return None
-    female = record.chart.sex == "female"
-    kappa, alpha = (0.7, -0.241) if female else (0.9, -0.302)
-    ratio = result.value / kappa
-    gfr = 142 * min(ratio, 1) ** alpha * max(ratio, 1) ** -1.2 * 0.9938**record.chart.age
-    return gfr * 1.012 if female else gfr
+    score = calculators()["ckd_epi_2021"](creatinine_mg_dl=result.value, age=record.chart.age, sex=record.chart.sex)
+    return float(score.value)

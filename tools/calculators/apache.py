@@ -85,7 +85,7 @@ def _acid_base(arterial_ph: float | None, bicarbonate_mmol_l: float | None) -> f
         at_least(30, "30-34", "hospital mortality about 75% in the original cohort"),
         at_least(35, "35 or more", "hospital mortality about 85% in the original cohort"),
     ),
-    aliases=("acute physiology and chronic health evaluation II", "APACHE 2", "apache"),
+    aliases=("acute physiology and chronic health evaluation II", "APACHE 2"),
     notes="Worst values of the first 24 h in intensive care.",
 )
 def apache_ii(
@@ -115,9 +115,7 @@ def apache_ii(
         temperature=reaching(
             temperature_c, (41, 4), (39, 3), (38.5, 1), (36, 0), (34, 1), (32, 2), (30, 3), otherwise=4
         ),
-        mean_pressure=reaching(
-            mean_arterial_pressure, (160, 4), (130, 3), (110, 2), (70, 0), (50, 2), otherwise=4
-        ),
+        mean_pressure=reaching(mean_arterial_pressure, (160, 4), (130, 3), (110, 2), (70, 0), (50, 2), otherwise=4),
         heart_rate=reaching(heart_rate, (180, 4), (140, 3), (110, 2), (70, 0), (55, 2), (40, 3), otherwise=4),
         respiration=reaching(respiratory_rate, (50, 4), (35, 3), (25, 1), (12, 0), (10, 1), (6, 2), otherwise=4),
         oxygenation=_oxygenation(fio2, aa_gradient_mmhg, pao2_mmhg),

@@ -62,7 +62,7 @@ class Outcome:
         value: the total, measurement or class.
         points: what each item gave, or the parts of a composite result.
         band: label to use in place of the one found by `value`, for rules whose bands depend on more than the total.
-        interpretation: text to use in place of the band's.
+        detail: what this result means beyond the text of its band.
         warnings: limits that apply to this very result.
         flags: findings that need action whatever the total.
     """
@@ -70,7 +70,7 @@ class Outcome:
     value: float | str
     points: Mapping[str, float] = field(default_factory=dict[str, float])
     band: str | None = None
-    interpretation: str | None = None
+    detail: str = ""
     warnings: tuple[str, ...] = ()
     flags: tuple[str, ...] = ()
 
@@ -85,7 +85,7 @@ class Score:
         unit: unit of the value.
         points: per-item points, or named parts of the result.
         band: label of the band, None where the publication gives none.
-        interpretation: what the publication says of the band.
+        interpretation: what the publication says of the band and of this result.
         warnings: inputs that were absent and what was done, limits of use.
         flags: safety findings that stand whatever the total.
     """
@@ -168,7 +168,7 @@ class Calculator:
         band = None if isinstance(outcome.value, str) else self.band_of(outcome.value)
         if outcome.band is not None:
             band = next((b for b in self.bands if b.label == outcome.band), Band(None, outcome.band))
-        text = outcome.interpretation if outcome.interpretation is not None else band.text if band else ""
+        text = "; ".join(part for part in (band.text if band else "", outcome.detail) if part)
         return Score(
             calculator=self.id,
             value=outcome.value,

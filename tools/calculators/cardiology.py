@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from .calculator import Outcome, above, at_least, calculator, lowest, reaching, total
-from .inputs import answers, integer, number, yes_no
+from .inputs import answers, integer, number
 from .vocabulary import ADULT_AGE, CREATININE, HEART_RATE, SEX, SYSTOLIC
 
 
@@ -57,7 +57,7 @@ def heart(*, history: int, ecg: int, age: float, risk_factors: int, troponin: in
         at_least(5, "5", "events within 14 days 26.2%"),
         at_least(6, "6-7", "events within 14 days 40.9%"),
     ),
-    aliases=("TIMI", "TIMI UA/NSTEMI", "TIMI score", "TIMI NSTEMI"),
+    aliases=("TIMI UA/NSTEMI", "TIMI NSTEMI"),
 )
 def timi_ua_nstemi(*, age: float, **findings: bool) -> Outcome:
     return total(age=age >= 65, **findings)
@@ -85,7 +85,7 @@ def timi_ua_nstemi(*, age: float, **findings: bool) -> Outcome:
         above(108, "intermediate", "in-hospital mortality 1-3%"),
         above(140, "high", "in-hospital mortality above 3%"),
     ),
-    aliases=("GRACE", "GRACE score"),
+    aliases=("GRACE 1.0",),
     notes="GRACE 2.0 is a different, nonlinear model.",
 )
 def grace_1_0(
@@ -101,14 +101,10 @@ def grace_1_0(
 ) -> Outcome:
     return total(
         killip=(0, 20, 39, 59)[killip_class - 1],
-        systolic=reaching(
-            systolic_bp, (200, 0), (160, 10), (140, 24), (120, 34), (100, 43), (80, 53), otherwise=58
-        ),
+        systolic=reaching(systolic_bp, (200, 0), (160, 10), (140, 24), (120, 34), (100, 43), (80, 53), otherwise=58),
         heart_rate=reaching(heart_rate, (200, 46), (150, 38), (110, 24), (90, 15), (70, 9), (50, 3), otherwise=0),
         age=reaching(age, (90, 100), (80, 91), (70, 75), (60, 58), (50, 41), (40, 25), (30, 8), otherwise=0),
-        creatinine=reaching(
-            creatinine_mg_dl, (4, 28), (2, 21), (1.6, 13), (1.2, 10), (0.8, 7), (0.4, 4), otherwise=1
-        ),
+        creatinine=reaching(creatinine_mg_dl, (4, 28), (2, 21), (1.6, 13), (1.2, 10), (0.8, 7), (0.4, 4), otherwise=1),
         cardiac_arrest=39 * cardiac_arrest,
         st_deviation=28 * st_deviation,
         raised_enzymes=14 * raised_enzymes,
@@ -133,8 +129,8 @@ def grace_1_0(
     bounds=(0, 9),
     bands=(
         lowest("low", "no anticoagulation on this score"),
-        at_least(1, "consider", "anticoagulation is reasonable"),
-        at_least(2, "anticoagulate", "anticoagulation recommended"),
+        at_least(1, "consider", "anticoagulation is reasonable (total 1 in men, 2 in women)"),
+        at_least(2, "anticoagulate", "anticoagulation recommended (total 2 or more in men, 3 or more in women)"),
     ),
     aliases=("CHADS-VASc", "CHA2DS2VASc", "CHADSVASC"),
     notes="For non-valvular atrial fibrillation. Bands follow the total less the point for female sex (CHA2DS2-VA).",
@@ -160,12 +156,7 @@ def cha2ds2_vasc(
     )
     without_sex = sum(outcome.points.values()) - outcome.points["sex"]
     label = "low" if without_sex < 1 else "consider" if without_sex < 2 else "anticoagulate"
-    texts = {
-        "low": "no anticoagulation on this score",
-        "consider": "anticoagulation is reasonable (1 in men, 2 in women)",
-        "anticoagulate": "anticoagulation recommended (2 or more in men, 3 or more in women)",
-    }
-    return replace(outcome, band=label, interpretation=f"{texts[label]}; CHA2DS2-VA {without_sex:g}")
+    return replace(outcome, band=label, detail=f"CHA2DS2-VA {without_sex:g}")
 
 
 @calculator(
@@ -184,7 +175,10 @@ def cha2ds2_vasc(
         alcohol_excess="8 or more drinks a week",
     ),
     bounds=(0, 9),
-    bands=(lowest("low"), at_least(3, "high", "correct what can be corrected; not alone a reason to withhold treatment")),
+    bands=(
+        lowest("low"),
+        at_least(3, "high", "correct what can be corrected; not alone a reason to withhold treatment"),
+    ),
 )
 def has_bled(**findings: bool) -> Outcome:
     return total(**findings)
@@ -235,7 +229,7 @@ _QT_BANDS = (
     bounds=(0, None),
     unit="ms",
     bands=_QT_BANDS,
-    aliases=("QTc", "Bazett", "corrected QT"),
+    aliases=("Bazett", "QTc Bazett"),
     notes="Overcorrects at high and undercorrects at low rates.",
 )
 def qtc_bazett(*, qt_ms: float, heart_rate: float) -> float:
@@ -282,7 +276,3 @@ def qtc_framingham(*, qt_ms: float, heart_rate: float) -> float:
 )
 def qtc_hodges(*, qt_ms: float, heart_rate: float) -> float:
     return qt_ms + 1.75 * (heart_rate - 60)
-
-
-PCE_AGE = number("age", "age in completed years, 40 to 79", "years", 40, 79)
-TREATED = yes_no("treated_hypertension", "taking treatment for blood pressure")

@@ -45,7 +45,9 @@ _NO_DRUG = "counted as no infusion, as SOFA scores an unreported component 0"
         optional(number("dopamine", _infusion("dopamine"), "ug/kg/min", 0, 60), _NO_DRUG, 0.0),
         optional(number("dobutamine", _infusion("dobutamine"), "ug/kg/min", 0, 60), _NO_DRUG, 0.0),
         optional(number("adrenaline", _infusion("adrenaline (epinephrine)"), "ug/kg/min", 0, 10), _NO_DRUG, 0.0),
-        optional(number("noradrenaline", _infusion("noradrenaline (norepinephrine)"), "ug/kg/min", 0, 10), _NO_DRUG, 0.0),
+        optional(
+            number("noradrenaline", _infusion("noradrenaline (norepinephrine)"), "ug/kg/min", 0, 10), _NO_DRUG, 0.0
+        ),
         optional(
             number("urine_output_ml_day", "urine output", "mL/day", 0, 20000), "kidney scored on the creatinine alone"
         ),
@@ -164,7 +166,7 @@ def sirs(
         at_least(7, "high", "emergency assessment by a critical care team, continuous monitoring"),
     ),
     licence="free with attribution, unmodified",
-    aliases=("NEWS 2", "National Early Warning Score 2", "NEWS"),
+    aliases=("NEWS 2", "National Early Warning Score 2"),
     notes="For age 16 or over, not in pregnancy.",
 )
 def news2(
@@ -195,7 +197,7 @@ def news2(
     )
     if sum(outcome.points.values()) < 5 and 3 in outcome.points.values():
         text = "a single parameter scores 3: urgent review by the ward team, at least hourly monitoring"
-        return replace(outcome, band="low-medium", interpretation=text, flags=("single parameter scores 3",))
+        return replace(outcome, band="low-medium", detail=text, flags=("single parameter scores 3",))
     return outcome
 
 

@@ -96,9 +96,11 @@ class Input:
         if self.kind == "date":
             return self._accept(value, isinstance(value, str) and _is_date(value))
         if self.kind == "choice":
-            return self._accept(value, value in self.choices and not isinstance(value, bool))
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+            self._accept(value, value in self.choices and not isinstance(value, bool))
+            return self.choices[self.choices.index(value)]
+        if isinstance(value, bool) or not isinstance(value, int | float):
             raise self._refusal(value)
+        self._accept(value, not isinstance(value, float) or math.isfinite(value))
         if self.kind == "integer":
             self._accept(value, value == int(value))
             value = int(value)

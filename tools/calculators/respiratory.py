@@ -65,14 +65,17 @@ def curb65(
     )
     points = sum(outcome.points.values())
     mortality = (0.7, 3.2, 13, 17, 41.5, 57)[int(points)]
-    advice = "home treatment is an option" if points < 2 else "hospital treatment"
-    if points >= 3:
-        advice = "severe pneumonia: hospital, consider intensive care"
-    return replace(outcome, interpretation=f"{advice}; 30-day mortality {mortality:g}% in the derivation cohort")
+    return replace(outcome, detail=f"30-day mortality {mortality:g}% in the derivation cohort")
 
 
-_PSI_HISTORY = {"nursing_home": 10, "neoplasm": 30, "liver_disease": 20, "heart_failure": 10}
-_PSI_HISTORY |= {"cerebrovascular_disease": 10, "renal_disease": 10}
+_PSI_HISTORY = {
+    "nursing_home": 10,
+    "neoplasm": 30,
+    "liver_disease": 20,
+    "heart_failure": 10,
+    "cerebrovascular_disease": 10,
+    "renal_disease": 10,
+}
 _FINE_NORMAL = "counted as normal, as Fine 1997 does with a test that was not done"
 
 
@@ -157,7 +160,7 @@ def psi_port(
     clear = sum(comorbid.values()) - comorbid["nursing_home"] == 0 and not any(examination.values())
     if age <= 50 and clear:
         text = "lowest risk: age 50 or less with none of the coexisting illnesses or examination findings"
-        return replace(outcome, band="I", interpretation=text)
+        return replace(outcome, band="I", detail=text)
     return outcome
 
 
@@ -203,7 +206,13 @@ def pf_ratio(*, pao2_mmhg: float, fio2: float) -> float:
     "Alveolar-arterial oxygen gradient",
     specialty="respiratory",
     citation="Standard physiology: alveolar gas equation with respiratory quotient 0.8; limit age/4 + 4",
-    inputs=(FIO2, number("atmospheric_mmhg", "barometric pressure, 760 at sea level", "mmHg", 300, 900), PACO2, PAO2, ADULT_AGE),
+    inputs=(
+        FIO2,
+        number("atmospheric_mmhg", "barometric pressure, 760 at sea level", "mmHg", 300, 900),
+        PACO2,
+        PAO2,
+        ADULT_AGE,
+    ),
     bounds=(None, None),
     unit="mmHg",
     aliases=("A-a gradient", "Aa gradient", "alveolar arterial gradient"),
@@ -214,7 +223,7 @@ def aa_gradient(*, fio2: float, atmospheric_mmhg: float, paco2_mmhg: float, pao2
     limit = age / 4 + 4
     label = "raised" if gradient > limit else "normal"
     text = f"expected at most {limit:.1f} mmHg at this age on room air"
-    return Outcome(gradient, {"expected_limit": limit}, band=label, interpretation=text)
+    return Outcome(gradient, {"expected_limit": limit}, band=label, detail=text)
 
 
 @calculator(
@@ -226,7 +235,9 @@ def aa_gradient(*, fio2: float, atmospheric_mmhg: float, paco2_mmhg: float, pao2
         number("serum_protein_g_dl", "serum protein", "g/dL", 1, 15),
         number("pleural_ldh_u_l", "pleural fluid lactate dehydrogenase", "U/L", 1, 50000),
         number("serum_ldh_u_l", "serum lactate dehydrogenase", "U/L", 1, 50000),
-        number("serum_ldh_upper_limit_u_l", "laboratory's upper limit for serum lactate dehydrogenase", "U/L", 50, 1000),
+        number(
+            "serum_ldh_upper_limit_u_l", "laboratory's upper limit for serum lactate dehydrogenase", "U/L", 50, 1000
+        ),
     ),
     bounds=(None, None),
     unit="",
@@ -246,4 +257,4 @@ def light_criteria(
         "ldh_level": int(pleural_ldh_u_l > serum_ldh_upper_limit_u_l * 2 / 3),
     }
     kind = "exudate" if any(met.values()) else "transudate"
-    return Outcome(kind, met, band=kind, interpretation="any one of the three criteria makes an exudate")
+    return Outcome(kind, met, band=kind, detail="any one of the three criteria makes an exudate")

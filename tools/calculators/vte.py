@@ -37,7 +37,12 @@ _WELLS_PE = {
     ),
     bounds=(0, 12.5),
     bands=(lowest("low"), at_least(2, "moderate"), above(6, "high")),
-    aliases=("Wells score for pulmonary embolism", "Wells pulmonary embolism", "Wells criteria PE", "Wells PE three-tier"),
+    aliases=(
+        "Wells score for pulmonary embolism",
+        "Wells pulmonary embolism",
+        "Wells criteria PE",
+        "Wells PE three-tier",
+    ),
     notes="Three-tier reading; wells_pe_two_tier reads the same total as likely or unlikely.",
 )
 def wells_pe(*, heart_rate: float, **findings: bool) -> Outcome:
@@ -187,7 +192,9 @@ def pesi(
     citation="Jimenez D et al. Arch Intern Med 2010;170:1383",
     inputs=(
         ADULT_AGE,
-        *answers(cancer="cancer, active or in the history", cardiopulmonary_disease="heart failure or chronic lung disease"),
+        *answers(
+            cancer="cancer, active or in the history", cardiopulmonary_disease="heart failure or chronic lung disease"
+        ),
         HEART_RATE,
         SYSTOLIC,
         SPO2,

@@ -13,7 +13,7 @@ from pydantic import Field
 from ..desk import Desk
 from ..facts import allergy_facts
 from ..record import LabResult, Medication
-from ..record.testcatalog import find_test, test_names
+from ..record.testcatalog import test_names, tests_called
 from ..errors import ToolError, nearest
 from ..spec import JsonObject, Kind, PatientId, tool
 
@@ -121,10 +121,10 @@ def get_lab_results(
         if not results:
             raise ToolError("not_found", f"no results in category {category!r}", f"categories: {', '.join(categories)}")
     if test_name:
-        test = find_test(test_name)
-        if test is None:
+        wanted = {test.name for test in tests_called(test_name)}
+        if not wanted:
             raise ToolError("not_found", f"no test is called {test_name!r}", nearest(test_name.lower(), test_names()))
-        results = [row for row in results if row.test == test.name or (test.short and row.short == test.short)]
+        results = [row for row in results if row.test in wanted]
     results = results[-last_n:]
     ordered = {order.test: order.due for order in record.orders}
     for row in results:

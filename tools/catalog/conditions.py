@@ -17,7 +17,7 @@ from ..desk import Desk
 from ..errors import ToolError, nearest
 from ..facts import Disease, diseases
 from ..record.testcatalog import plain
-from ..retrieval.analysis import tokens
+from ..retrieval.analysis import terms
 from ..spec import JsonObject, Kind, tool
 
 Condition = Annotated[str, Field(min_length=1, max_length=120, description="Name of a condition")]
@@ -37,9 +37,9 @@ def find_disease(name: str) -> Disease:
     exact = _names().get(plain(name))
     if exact is not None:
         return exact
-    wanted = set(tokens(name))
+    wanted = set(terms(name))
     scored = sorted(
-        ((len(wanted & set(tokens(f"{row.name} {row.icd10cm_description}"))), row.id, row) for row in diseases()),
+        ((len(wanted & set(terms(f"{row.name} {row.icd10cm_description}"))), row.id, row) for row in diseases()),
         key=lambda item: (-item[0], len(item[2].name), item[1]),
     )
     if not wanted or scored[0][0] < max(1, math.ceil(0.6 * len(wanted))):
@@ -53,7 +53,7 @@ def _finding_words() -> Mapping[str, frozenset[str]]:
     for row in diseases():
         pattern = " ".join(f"{analyte} {rule}" for analyte, rule in row.pattern)
         text = " ".join((*row.key_findings, pattern, row.demographic, *row.red_flags))
-        words[row.id] = frozenset(tokens(text))
+        words[row.id] = frozenset(terms(text))
     return words
 
 
@@ -65,12 +65,12 @@ def _weight(word: str) -> float:
 
 def rank_diseases(findings: str) -> list[tuple[float, Disease, list[str]]]:
     """(score, disease, findings of its row that were given), best first; score is the weight of shared words."""
-    given = frozenset(tokens(findings))
+    given = frozenset(terms(findings))
     ranked: list[tuple[float, Disease, list[str]]] = []
     for row in diseases():
         shared = given & _finding_words()[row.id]
         if shared:
-            named = [finding for finding in row.key_findings if set(tokens(finding)) & shared]
+            named = [finding for finding in row.key_findings if set(terms(finding)) & shared]
             own = sum(_weight(word) for word in _finding_words()[row.id])
             score = sum(_weight(word) for word in shared) / math.sqrt(own)
             ranked.append((score, row, named))
@@ -86,7 +86,7 @@ def get_differential_diagnosis(
     ranked = rank_diseases(symptoms)[:8]
     if not ranked:
         raise ToolError("not_found", "no condition in the tables shares these findings", "name findings, not questions")
-    desk.mark(*(f"dx:{row.id}" for _, row, _ in ranked))
+    desk.mark(*(f"{prefix}:{row.id}" for _, row, _ in ranked for prefix in ("dx", "ddx")))
     return {
         "candidates": [
             {

@@ -19,7 +19,7 @@ from ..facts import (
     interactions_between,
     known_drugs,
     max_dose_of,
-    pk_roles,
+    pk_roles_of,
     pregnancy_of,
 )
 from ..spec import JsonObject, Kind, tool
@@ -43,8 +43,7 @@ def monograph(drug: str) -> JsonObject:
         "classes": list(classes_of(drug)),
         "pharmacokinetics": [
             {"role": row.role, "target": row.target, "strength": row.strength, "source": row.source}
-            for row in pk_roles()
-            if canonical(row.drug) == drug
+            for row in pk_roles_of(drug)
         ],
         "dose_adjustments": [
             {"organ": row.organ, "metric": row.metric, "low": row.low, "high": row.high, "adjustment": row.adjustment}

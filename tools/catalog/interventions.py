@@ -14,7 +14,7 @@ from ..desk import Desk
 from ..errors import ToolError, nearest
 from ..facts import canonical, known_drugs
 from ..record import Medication
-from ..record.testcatalog import find_test, test_names
+from ..record.testcatalog import DiagnosticTest, find_test, test_names, tests_called
 from ..spec import Effect, JsonObject, Kind, PatientId, tool
 
 IA = Kind.INTERVENTION_ACTION
@@ -28,6 +28,17 @@ def _icd10(code: str) -> str:
     return folded
 
 
+def wanted_test(name: str) -> DiagnosticTest:
+    """The test that is meant; `ToolError('not_found')` names the nearest, or those that share the name."""
+    test = find_test(name)
+    if test is None:
+        several = [one.name for one in tests_called(name)]
+        if several:
+            raise ToolError("not_found", f"{name!r} is several tests", f"name one: {', '.join(several[:12])}")
+        raise ToolError("not_found", f"no test is called {name!r}", nearest(name.lower(), test_names()))
+    return test
+
+
 @tool(kind=IA, effect=Effect.WRITE, core=True, example={"patient_id": "P0000", "test_name": "Potassium"})
 def order_lab_test(
     desk: Desk,
@@ -37,9 +48,7 @@ def order_lab_test(
 ) -> JsonObject:
     """Order one laboratory or diagnostic test. The result comes in later: wait, then read get_lab_results."""
     record = desk.patient(patient_id)
-    test = find_test(test_name)
-    if test is None:
-        raise ToolError("not_found", f"no test is called {test_name!r}", nearest(test_name.lower(), test_names()))
+    test = wanted_test(test_name)
     if any(order.test == test.name for order in record.pending()):
         raise ToolError("refused", f"{test.name} is already ordered and pending", "wait for its result")
     order = record.order(test, priority)

@@ -167,6 +167,7 @@ def summarize_evidence(
 ) -> JsonObject:
     """Extractive summary: from each of the best passages the sentence that answers the query most, with its source."""
     hits = search_index(desk, query, max_sources)
+    desk.mark(*(f"summary:{hit.passage.id}" for hit in hits))
     return {"query": query, "num_sources": len(hits), "sources": [shown_hit(hit) for hit in hits]}
 
 

@@ -9,7 +9,7 @@ from pydantic import Field
 from ..desk import Desk
 from ..errors import ToolError
 from ..record.testcatalog import plain
-from ..retrieval.analysis import tokens
+from ..retrieval.analysis import terms
 from ..spec import JsonObject, Kind, tool
 from .literature import search_index
 
@@ -42,16 +42,16 @@ def analyze_answer_options(
     """
     if len({plain(option) for option in options}) < len(options):
         raise ToolError("invalid_arguments", "two options are the same", "list each option once")
-    asked = set(tokens(question))
+    asked = set(terms(question))
     rows: list[JsonObject] = []
     for option in options:
         hits = search_index(desk, f"{option} {question}"[:400], 3)
-        own = set(tokens(option))
+        own = set(terms(option))
         best = max(hits, key=lambda hit: _coverage(hit.passage.text, asked, own), default=None)
         desk.mark(f"option:{plain(option)}")
         row: JsonObject = {"option": option, "passage": None, "title": None, "option_words": 0.0, "question_words": 0.0}
         if best is not None:
-            words = set(tokens(f"{best.passage.title} {best.passage.text}"))
+            words = set(terms(f"{best.passage.title} {best.passage.text}"))
             row |= {
                 "passage": best.passage.id,
                 "title": best.passage.title,
@@ -63,5 +63,5 @@ def analyze_answer_options(
 
 
 def _coverage(text: str, asked: set[str], own: set[str]) -> float:
-    words = set(tokens(text))
+    words = set(terms(text))
     return len(own & words) / max(1, len(own)) + len(asked & words) / max(1, len(asked))

@@ -12,13 +12,14 @@ from .drugs import (
     dosing_of,
     interactions_among,
     interactions_between,
+    interactions_of,
     max_dose_of,
     members,
     pk_roles_of,
     pregnancy_of,
     resolve,
 )
-from .names import canonical, known_drugs
+from .names import aliases_of, canonical, known_drugs
 from .reader import FactError
 from .rows import (
     AllergyFact,
@@ -70,6 +71,7 @@ __all__ = [
     "PregnancyFact",
     "UnknownDrug",
     "VitalNorm",
+    "aliases_of",
     "allergy_conflict",
     "allergy_facts",
     "allergy_relation",
@@ -86,6 +88,7 @@ __all__ = [
     "interactions",
     "interactions_among",
     "interactions_between",
+    "interactions_of",
     "known_drugs",
     "labs",
     "max_dose_of",

@@ -85,9 +85,26 @@ def _agents(entry: str) -> frozenset[str]:
     return frozenset(canonical(agent) or agent for agent in agents_of(entry))
 
 
-def _side(row: Interaction, position: int) -> frozenset[str]:
-    entry = (row.drug_a, row.drug_b)[position]
-    return frozenset() if row.kinds[position] == "condition" else _agents(entry)
+@cache
+def _sides() -> tuple[tuple[frozenset[str], frozenset[str]], ...]:
+    """For each interaction row, the agents that its two sides cover; a condition covers none."""
+    return tuple(
+        (
+            frozenset[str]() if row.kinds[0] == "condition" else _agents(row.drug_a),
+            frozenset[str]() if row.kinds[1] == "condition" else _agents(row.drug_b),
+        )
+        for row in interactions()
+    )
+
+
+@cache
+def _rows_naming() -> dict[str, tuple[int, ...]]:
+    """For each agent, the positions of the interaction rows that cover it on either side."""
+    naming: dict[str, list[int]] = {}
+    for position, (first, second) in enumerate(_sides()):
+        for agent in first | second:
+            naming.setdefault(agent, []).append(position)
+    return {agent: tuple(positions) for agent, positions in naming.items()}
 
 
 def _rank(row: Interaction) -> tuple[int, int, str]:
@@ -99,10 +116,10 @@ def _covering(a: str, b: str, *, with_diuretic: bool) -> tuple[Interaction, ...]
     if a == b:
         return ()
     found: list[Interaction] = []
-    for row in interactions():
-        if TRIPLE_WHAMMY in (row.drug_a, row.drug_b) and not with_diuretic:
+    for position in _rows_naming().get(a, ()):
+        row, (first, second) = interactions()[position], _sides()[position]
+        if row.drug_a == TRIPLE_WHAMMY and not with_diuretic:
             continue
-        first, second = _side(row, 0), _side(row, 1)
         if (a in first and b in second) or (b in first and a in second):
             found.append(row)
     return tuple(sorted(found, key=_rank))
@@ -149,8 +166,25 @@ def interactions_among(drugs: Iterable[str]) -> tuple[DrugPair, ...]:
 def condition_interactions(drug: str) -> tuple[Interaction, ...]:
     """The rows that set `drug` against a condition of the patient ("asthma"), most severe first."""
     known = resolve(drug)
-    rows = (row for row in interactions() if "condition" in row.kinds and known in _side(row, 0) | _side(row, 1))
-    return tuple(sorted(rows, key=_rank))
+    rows = (interactions()[position] for position in _rows_naming().get(known, ()))
+    return tuple(sorted((row for row in rows if "condition" in row.kinds), key=_rank))
+
+
+def interactions_of(drug: str) -> tuple[DrugPair, ...]:
+    """Every agent that `drug` interacts with, `drug` first in each pair, most severe first; one pair for each row.
+
+    Raises:
+        UnknownDrug: if no table knows the drug.
+    """
+    known = resolve(drug)
+    found: list[DrugPair] = []
+    for position in _rows_naming().get(known, ()):
+        row, (first, second) = interactions()[position], _sides()[position]
+        if row.drug_a == TRIPLE_WHAMMY:
+            continue
+        others = (second if known in first else frozenset[str]()) | (first if known in second else frozenset[str]())
+        found += [DrugPair(known, other, row) for other in others if other != known]
+    return tuple(sorted(found, key=lambda pair: (*_rank(pair.interaction), pair.b)))
 
 
 def pregnancy_of(drug: str) -> tuple[PregnancyFact, ...]:

@@ -115,12 +115,17 @@ def _by_key() -> dict[str, str]:
             continue
         for agent in agents_of(entry):
             keys.setdefault(name_key(agent), agent)
+        if len(agents_of(entry)) == 1:
+            keys.setdefault(name_key(entry), agents_of(entry)[0])
         keys.update({name_key(alias): agents_of(entry)[0] for alias in _PAREN.findall(entry) if alias in _SYNONYMS})
     for row in read_rows("drug_aliases.csv"):
         drug = keys.setdefault(name_key(row.needed("drug")), row.needed("drug"))
         for alias in row.items("aliases"):
             if keys.setdefault(name_key(alias), drug) != drug:
                 raise FactError(f"drug_aliases.csv, row {row.line}: {alias!r} already means {keys[name_key(alias)]!r}")
+    for drug in set(keys.values()):  # "oral typhoid vaccine" is found without "oral", too
+        if bare := _without_order_words(name_key(drug)):
+            keys.setdefault(bare, drug)
     return keys
 
 
@@ -143,6 +148,17 @@ def canonical(name: str) -> str | None:
             if candidate in keys:
                 return keys[candidate]
     return None
+
+
+@cache
+def _aliases() -> dict[str, tuple[str, ...]]:
+    return {_by_key()[name_key(row.needed("drug"))]: row.items("aliases") for row in read_rows("drug_aliases.csv")}
+
+
+def aliases_of(drug: str) -> tuple[str, ...]:
+    """Other names of a drug, synonyms before brands; empty if none is listed or the drug is not known."""
+    known = canonical(drug)
+    return () if known is None else _aliases().get(known, ())
 
 
 @cache

@@ -95,11 +95,14 @@ def parse_rows(name: str, content: str) -> Iterator[Row]:
     Raises:
         FactError: if the header is missing or a row has more or fewer cells than the header.
     """
-    lines = csv.reader(io.StringIO(content), strict=True)
-    header = next(lines, None)
-    if not header:
+    try:
+        table = list(csv.reader(io.StringIO(content), strict=True))
+    except csv.Error as error:
+        raise FactError(f"{name} is not a well-formed CSV file: {error}") from error
+    if not table or not table[0]:
         raise FactError(f"{name} is empty: the first line must name the columns")
-    for line, cells in enumerate(lines, start=2):
+    header = table[0]
+    for line, cells in enumerate(table[1:], start=2):
         if len(cells) != len(header):
             raise FactError(f"{name}, row {line}: {len(cells)} cells, but the header has {len(header)}")
         yield Row(name, line, dict(zip(header, cells, strict=True)))

@@ -13,11 +13,14 @@ from .chart import Chart, Flag, LabResult
 from .testcatalog import DiagnosticTest
 
 
-def analyte(short: str, sex: str) -> LabAnalyte | None:
-    """The row of an analyte's short code for a sex; rows without a sex serve both."""
-    rows = [row for row in labs() if row.short == short]
-    fitting = [row for row in rows if row.sex in (None, sex)]
-    return (fitting or rows or [None])[0]
+def analyte(short: str, sex: str, name: str = "") -> LabAnalyte | None:
+    """The row of an analyte's short code for a sex; rows without a sex serve both.
+
+    Glucose has two rows of one code: `name` picks one, and without it the random one is meant.
+    """
+    rows = [row for row in labs() if row.short == short and row.sex in (None, sex)]
+    named = [row for row in rows if row.name == name] or [row for row in rows if "random" in row.name]
+    return (named or rows or [None])[0]
 
 
 def flag_of(row: LabAnalyte, value: float) -> Flag:
@@ -62,7 +65,7 @@ def lab_result(chart_sex: str, short: str, value: float, category: str, at: int)
 
 def result_of(chart: Chart, test: DiagnosticTest, ordered: int, resulted: int) -> LabResult:
     """The result of a test on this patient."""
-    row = analyte(test.short, chart.sex) if test.short and not test.normal else None
+    row = analyte(test.short, chart.sex, test.name) if test.short and not test.normal else None
     latent = next((finding for finding in chart.latent if finding.test == test.name), None)
     if row is not None:
         value = float(latent.value) if latent is not None else _last_or_normal(chart, row)

@@ -54,39 +54,32 @@ def plain(name: str) -> str:
 
 
 @cache
-def _by_name() -> dict[str, DiagnosticTest]:
-    names: dict[str, DiagnosticTest] = {}
-    for get in (lambda t: (t.name,), lambda t: (t.short,), lambda t: t.aliases):
+def _owners() -> dict[str, tuple[DiagnosticTest, ...]]:
+    """Folded name to the tests that bear it: as a name, else as a short code, else as an alias."""
+    owners: dict[str, list[DiagnosticTest]] = {}
+    ranks: dict[str, int] = {}
+    for rank, get in enumerate((lambda t: (t.name,), lambda t: (t.short,), lambda t: t.aliases)):
         for test in diagnostic_tests():
-            for name in get(test):
-                if name:
-                    names.setdefault(plain(name), test)
-    return names
+            for name in map(plain, get(test)):
+                if name and ranks.setdefault(name, rank) == rank:
+                    owners.setdefault(name, []).append(test)
+    return {name: tuple(dict.fromkeys(tests)) for name, tests in owners.items()}
+
+
+def tests_called(name: str) -> tuple[DiagnosticTest, ...]:
+    """The tests of that name, short code or alias; case and punctuation do not matter. A panel word has several."""
+    return _owners().get(plain(name), ())
 
 
 def find_test(name: str) -> DiagnosticTest | None:
-    """The test of that name, short code or alias; case and punctuation do not matter."""
-    return _by_name().get(plain(name))
+    """The one test of that name, None for an unknown name and for one that several share.
+
+    Glucose has two tests of one short code: the random one is meant.
+    """
+    found = tests_called(name)
+    return found[0] if len(found) == 1 else next((test for test in found if "random" in test.name), None)
 
 
 def test_names() -> tuple[str, ...]:
-    """Every name by which a test can be ordered, folded."""
-    return tuple(_by_name())
-
-
-def tests_named_in(text: str) -> list[DiagnosticTest]:
-    """The tests that a text names, in the order of their first mention; longer names win over parts of them."""
-    folded = f" {plain(text)} "
-    found: list[tuple[int, int, DiagnosticTest]] = []
-    for name, test in _by_name().items():
-        at = folded.find(f" {name} ")
-        if at >= 0 and len(name) > 1:
-            found.append((at, -len(name), test))
-    taken: list[tuple[int, int]] = []
-    ordered: list[tuple[int, DiagnosticTest]] = []
-    for at, negative, test in sorted(found, key=lambda item: (item[1], item[0])):
-        end = at - negative
-        if not any(start < end and at < stop for start, stop in taken):
-            taken.append((at, end))
-            ordered.append((at, test))
-    return list(dict.fromkeys(test for _, test in sorted(ordered, key=lambda item: item[0])))
+    """Every name by which a test can be asked for, folded."""
+    return tuple(_owners())

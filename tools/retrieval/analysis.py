@@ -6,21 +6,26 @@ case, accents, micro signs and inflection do not keep a query from its passage, 
 
 import re
 import unicodedata
+from collections.abc import Callable
 from functools import lru_cache
+from typing import cast
 
-from whoosh.lang.porter import stem as porter_stem
+from whoosh.lang.porter import stem  # pyright: ignore[reportUnknownVariableType]  (it has no annotations)
 
 STOP_WORDS = frozenset(
     word
     for line in (
-        "a about above after all also am an and any are as at be because been before being below between both but by",
-        "can could did do does doing down during each few for from further had has have having he her here hers him his",
-        "how i if in into is it its itself just me more most my no nor not of off on once only or other our out over own",
-        "please same she should so some such than that the their them then there these they this those through to too",
-        "under until up very was we were what when where which while who whom why will with would you your",
+        "a about above after all also am an and any are as at be because been before being below between both",
+        "but by can could did do does doing down during each few for from further had has have having he her",
+        "here hers him his how i if in into is it its itself just me more most my no nor not of off on once",
+        "only or other our out over own please same she should so some such than that the their them then",
+        "there these they this those through to too under until up very was we were what when where which",
+        "while who whom why will with would you your",
     )
     for word in line.split()
 )
+
+_porter = cast("Callable[[str], str]", stem)
 
 _TOKEN = re.compile(r"\d+(?:\.\d+)+|[^\W_]+")
 _LETTERS = re.compile(r"[a-z]{4,}")
@@ -42,7 +47,7 @@ def term(token: str) -> str:
     if not _LETTERS.fullmatch(token):
         return token
     spelled = _ISE.sub("iz", _OUR.sub("or", _DIGRAPH.sub("e", token)))
-    return porter_stem(spelled)
+    return _porter(spelled)
 
 
 def words(text: str) -> list[str]:

@@ -95,6 +95,10 @@ class Index(Protocol):
         """
         ...
 
+    def document(self, name: str) -> list[Passage]:
+        """The passages of the document of that name, in order of id; empty if there is none."""
+        ...
+
     def info(self) -> IndexInfo:
         """What this index is."""
         ...

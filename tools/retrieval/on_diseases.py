@@ -1,4 +1,4 @@
-"""The passages on diseases: picture, findings, laboratory pattern, tests, treatment, red flags, differential, scores."""
+"""The passages on diseases: picture, findings, pattern, tests, treatment, red flags, differential, scores."""
 
 from collections.abc import Iterator
 
@@ -46,7 +46,7 @@ def _sections(row: Disease) -> Iterator[tuple[str, str, list[str]]]:
         f"In the emergency department a usual ESI triage level is {row.esi_typical}: {_TRIAGE[row.esi_typical]}",
     ]  # fmt: skip
     yield "findings", f"{name}: key findings", [
-        f"The history and examination that point to {name} are {listing(row.key_findings)}",
+        f"The history and examination that point to {name}: {listing(row.key_findings)}",
         f"Weigh them against the setting in which the disease is met, which is {who}"
         if not anyone
         else "No age group is exempt, so the findings themselves have to raise the suspicion",
@@ -60,7 +60,7 @@ def _sections(row: Disease) -> Iterator[tuple[str, str, list[str]]]:
         ]  # fmt: skip
     confirmed = listing(row.confirmatory)
     yield "tests", f"{name}: first tests and confirmation", [
-        f"When {name} is suspected, the first tests to order are {listing(row.first_tests)}",
+        f"When {name} is suspected, the first tests to order: {listing(row.first_tests)}",
         f"The diagnosis is confirmed by {confirmed}"
         if confirmed != "clinical"
         else "The diagnosis is clinical, so no further test is needed to confirm it",
@@ -77,19 +77,19 @@ def _sections(row: Disease) -> Iterator[tuple[str, str, list[str]]]:
         yield "red-flags", f"{name}: red flags", [
             f"Every case of {name} is itself a red flag and is escalated at once"
             if every
-            else f"Red flags in {name} that call for escalation are {listing(row.red_flags)}",
+            else f"Red flags in {name} that call for escalation: {listing(row.red_flags)}",
             f"Any of them in a patient with {listing(row.key_findings[:2])} means senior help and closer monitoring",
             f"The usual triage level without them is ESI {row.esi_typical}; with them the patient is seen sooner",
         ]  # fmt: skip
     if row.differentials:
         yield "differential", f"{name}: differential diagnosis", [
-            f"Conditions that can look like {name} are {listing(row.differentials)}",
+            f"Conditions that can look like {name}: {listing(row.differentials)}",
             f"What speaks for {name} is {listing(row.key_findings)}",
             f"The step that separates them is usually {listing(row.confirmatory)}",
         ]  # fmt: skip
     if row.instruments:
         yield "instruments", f"{name}: scores and instruments", [
-            f"Published instruments used in {name} are {listing(row.instruments)}",
+            f"Published instruments used in {name}: {listing(row.instruments)}",
             "They support, and never replace, the judgement at the bedside, and hold only for patients like those in "
             "whom they were derived",
             "Give every input a measured value; a missing one is asked for, not guessed",

@@ -1,6 +1,5 @@
 """The passages on drugs: classes, kinetics, dose rules, dose limits, pregnancy, lactation, allergy, antidotes."""
 
-from collections import defaultdict
 from collections.abc import Iterator
 
 from ..facts import (
@@ -8,12 +7,13 @@ from ..facts import (
     MaxDose,
     PkRole,
     PregnancyFact,
+    aliases_of,
     allergy_facts,
     antidotes,
     classes_of,
     dosing_rules,
     drug_classes,
-    interactions_among,
+    interactions_of,
     known_drugs,
     max_doses,
     pk_roles,
@@ -31,41 +31,50 @@ _ROLES = {
 _UNITS = {"CrCl": "creatinine clearance (mL/min)", "eGFR": "eGFR (mL/min/1.73 m2)", "creatinine": "creatinine (mg/dL)"}
 _CONSEQUENCE = {
     "inhibitor": "Drugs that are cleared this way rise in level when it is added, and fall again when it is stopped",
-    "inducer": "Drugs that are cleared this way fall in level within one to two weeks and rise again after it is stopped",
+    "inducer": "Drugs that are cleared this way fall in level while it is given, and rise again after it is stopped",
     "substrate": "Its own level rises with an inhibitor of this route and falls with an inducer of it",
     "prodrug": "An inhibitor of this step takes away the effect, and a fast metaboliser gets too much of it",
 }
 _SEEN_WITH = 8
 
 
-def _monographs() -> Iterator[Passage]:
-    """One overview for each drug that belongs to a class or has more than one row."""
-    partners: defaultdict[str, list[str]] = defaultdict(list)
-    for pair in interactions_among(known_drugs()):
-        partners[pair.a].append(pair.b)
-        partners[pair.b].append(pair.a)
+def _overview(drug: str) -> Passage | None:
+    """What a drug is filed under and interacts with; None where the tables say neither."""
+    groups = [row for row in drug_classes() if row.name in classes_of(drug)]
+    pairs = interactions_of(drug)
+    others = list(dict.fromkeys(pair.b for pair in pairs))
+    if not groups and not others:
+        return None
+    shown = others[:_SEEN_WITH]
+    behind = [row.certainty for row in groups] + [pair.interaction.certainty for pair in pairs if pair.b in shown]
+    agents = "agent" if len(others) == 1 else "agents"
+    return passage(
+        f"drug-{slug(drug)}",
+        f"{drug}: drug overview",
+        [
+            f"{drug} is filed under {listing(row.name for row in groups)}"
+            if groups
+            else f"{drug} is filed under no class of its own",
+            f"It is also called {listing(aliases_of(drug), 'or')}" if aliases_of(drug) else "",
+            f"It interacts with {len(others)} {agents} in these tables, the most serious first: {listing(shown)}"
+            if others
+            else "These tables list no interaction for it, which does not mean that there is none",
+            "Before it is prescribed, check the patient's other medicines, allergies, renal and hepatic function, "
+            "and pregnancy",
+        ],
+        document=drug,
+        section="overview",
+        source="the drug and interaction tables of medgym",
+        kind="drug",
+        certainty="high" if set(behind) == {"high"} else "medium",
+    )
+
+
+def _overviews() -> Iterator[Passage]:
     for drug in known_drugs():
-        groups, seen = classes_of(drug), list(dict.fromkeys(partners[drug]))
-        if not groups and not seen:
-            continue
-        yield passage(
-            f"drug-{slug(drug)}",
-            f"{drug}: drug overview",
-            [
-                f"{drug} is filed under {listing(groups)}" if groups else f"{drug} is filed under no class of its own",
-                f"It interacts with {len(seen)} agents in these tables, the most serious first: "
-                f"{listing(seen[:_SEEN_WITH])}"
-                if seen
-                else "These tables list no interaction for it, which does not mean that there is none",
-                "Before it is prescribed, check the patient's other medicines, allergies, renal and hepatic function, "
-                "and pregnancy",
-            ],
-            document=drug,
-            section="overview",
-            source="the drug and interaction tables of medgym",
-            kind="drug",
-            certainty="high",
-        )
+        overview = _overview(drug)
+        if overview is not None:
+            yield overview
 
 
 def _classes() -> Iterator[Passage]:
@@ -156,7 +165,7 @@ def _limit(number: int, row: MaxDose) -> Passage:
 
 def _pregnancy(row: PregnancyFact) -> Iterator[Passage]:
     category = f"; the former FDA category was {row.legacy_fda_category}" if row.legacy_fda_category else ""
-    period = f"The period that matters is {spell(row.critical_period)}" if row.critical_period else ""
+    period = f"Timing or point to watch: {spell(row.critical_period)}" if row.critical_period else ""
     other = f"Alternatives or advice: {row.safer_alternative}" if row.safer_alternative else ""
     sections = (
         ("pregnancy", f"{row.drug} in pregnancy", [
@@ -169,7 +178,6 @@ def _pregnancy(row: PregnancyFact) -> Iterator[Passage]:
         ("lactation", f"{row.drug} while breast-feeding", [
             f"For breast-feeding, {row.drug} ({row.drug_class}) is rated as follows: {row.lactation}",
             spell(row.lactation_note),
-            other,
             "Watch the infant for effects of the drug, most closely in the first weeks and after preterm birth",
         ]),
     )  # fmt: skip
@@ -188,17 +196,18 @@ def _pregnancy(row: PregnancyFact) -> Iterator[Passage]:
 
 def _allergies() -> Iterator[Passage]:
     for row in allergy_facts():
+        culprit = row.culprit.removesuffix(" allergy")
         yield passage(
             f"allergy-{slug(row.culprit)}-to-{slug(row.related_agent)}",
-            f"{row.culprit} allergy and {row.related_agent}",
+            f"{culprit} allergy and {row.related_agent}",
             [
-                f"In a patient with an allergy or reaction to {row.culprit}, the cross-reactivity or link with "
+                f"In a patient with an allergy or reaction to {culprit}, the cross-reactivity or link with "
                 f"{row.related_agent} is {row.cross_reactivity} ({spell(row.estimate)})",
                 f"The basis is {row.basis}" if row.basis else "",
                 f"Recommended action: {row.action}",
                 "Record the reaction itself as well as the name of the drug",
             ],
-            document=f"Allergy to {row.culprit}",
+            document=f"Allergy to {culprit}",
             section="cross-reactivity",
             source=row.source,
             kind="allergy",
@@ -236,7 +245,7 @@ def _antidotes() -> Iterator[Passage]:
 
 def drug_passages() -> Iterator[Passage]:
     """The passages on drugs and classes, table by table."""
-    yield from _monographs()
+    yield from _overviews()
     yield from _classes()
     yield from map(_kinetics, pk_roles())
     for number, rule in enumerate(dosing_rules(), start=1):

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from ..facts import Interaction, interactions, members
+from ..facts import Interaction, aliases_of, drug_classes, interactions, members
 from ..facts.drugs import TRIPLE_WHAMMY
 from .passage import Passage
 from .prose import listing, passage, slug, spell
@@ -19,9 +19,12 @@ _TYPE = {
     "PD/PK": "both pharmacodynamic and pharmacokinetic",
 }
 _MEMBERS_SHOWN = 24
+_NAMES_SHOWN = 8
 
 
-def _write(row: Interaction, suffix: str, title: str, section: str, sentences: list[str]) -> Passage:
+def _write(
+    row: Interaction, suffix: str, title: str, section: str, sentences: list[str], certainty: str | None = None
+) -> Passage:
     return passage(
         f"ddi-{row.id}{suffix}",
         title,
@@ -30,7 +33,7 @@ def _write(row: Interaction, suffix: str, title: str, section: str, sentences: l
         section=section,
         source=row.source,
         kind="interaction",
-        certainty=row.certainty,
+        certainty=certainty or row.certainty,
     )
 
 
@@ -38,6 +41,21 @@ def _ansm(row: Interaction) -> str:
     if row.ansm_2020_level is None:
         return ""
     return f"The French thesaurus of 2020 files the pair under: {row.ansm_2020_level}"
+
+
+def _other_names(row: Interaction) -> str:
+    said = [
+        f"{name} is also called {listing(aliases_of(name)[:_NAMES_SHOWN], 'or')}"
+        for name, kind in zip((row.drug_a, row.drug_b), row.kinds, strict=True)
+        if kind != "class" and aliases_of(name)
+    ]
+    return "; ".join(said)
+
+
+def _certainty(row: Interaction, group: str) -> str:
+    """That of the row, or of the membership in the class where that is lower."""
+    found = next(known.certainty for known in drug_classes() if known.name == group)
+    return row.certainty if found == "high" else found
 
 
 def _row_passages(row: Interaction) -> Iterator[Passage]:
@@ -48,6 +66,7 @@ def _row_passages(row: Interaction) -> Iterator[Passage]:
         f"The mechanism is {spell(row.mechanism)}",
         f"What to do: {spell(row.management)}",
         _ansm(row),
+        _other_names(row),
     ])  # fmt: skip
     yield _write(row, "-management", f"Managing {pair}", "management", [
         f"A patient who takes {row.drug_a} and is to receive {row.drug_b}, or the other way round, needs this step "
@@ -60,8 +79,10 @@ def _row_passages(row: Interaction) -> Iterator[Passage]:
 def _member_passages(row: Interaction) -> Iterator[Passage]:
     """For a certain row on a class, a passage for each member against the whole other side."""
     names, kinds = (row.drug_a, row.drug_b), row.kinds
+    if TRIPLE_WHAMMY in names:  # takes three drugs, so no member of it holds for a pair
+        return
     for side in (0, 1):
-        if kinds[side] != "class" or names[side] == TRIPLE_WHAMMY:
+        if kinds[side] != "class":
             continue
         if side == 1 and names[0] == names[1]:
             continue
@@ -71,11 +92,12 @@ def _member_passages(row: Interaction) -> Iterator[Passage]:
             if not against:
                 continue
             shown = listing(against[:_MEMBERS_SHOWN], "or")
-            yield _write(row, f"-{slug(member)}-with-{slug(other)}", f"{member} and {other}: drug interaction", "member", [
+            suffix, title = f"-{slug(member)}-with-{slug(other)}", f"{member} and {other}: drug interaction"
+            yield _write(row, suffix, title, "member", [
                 f"{member}, one of the {names[side]}, together with {shown} is rated {row.severity}",
                 f"Giving both risks {spell(row.effect)} through {spell(row.mechanism)}",
                 f"For {member} the advice is the same as for its class: {spell(row.management)}",
-            ])  # fmt: skip
+            ], _certainty(row, names[side]))  # fmt: skip
 
 
 def interaction_passages() -> Iterator[Passage]:

@@ -77,16 +77,16 @@ def _vitals(row: VitalNorm) -> Iterator[Passage]:
     weight = f"Body weight in kg can be estimated as {row.weight_rule}" if row.weight_rule else ""
     sections = (
         ("heart-and-breathing", [
-            f"In the group {row.group} the normal heart rate when awake is {row.hr_low:g} to {row.hr_high:g} per minute "
-            f"and the normal respiratory rate is {row.rr_low:g} to {row.rr_high:g} per minute",
-            f"Oxygen saturation should be at least {row.spo2_low:g}% and the temperature between {row.temp_low_c:g} and "
-            f"{row.temp_high_c:g} degrees Celsius",
+            f"In the group {row.group} the normal heart rate when awake is {row.hr_low:g} to {row.hr_high:g} per "
+            f"minute and the normal respiratory rate is {row.rr_low:g} to {row.rr_high:g} per minute",
+            f"Oxygen saturation should be at least {row.spo2_low:g}% and the temperature between "
+            f"{row.temp_low_c:g} and {row.temp_high_c:g} degrees Celsius",
             spell(row.note),
             weight,
         ]),
         ("blood-pressure", [
-            f"In the group {row.group} the normal systolic pressure is {row.sbp_low:g} to {row.sbp_high:g} mmHg and the "
-            f"normal diastolic pressure {row.dbp_low:g} to {row.dbp_high:g} mmHg",
+            f"In the group {row.group} the normal systolic pressure is {row.sbp_low:g} to {row.sbp_high:g} mmHg and "
+            f"the normal diastolic pressure {row.dbp_low:g} to {row.dbp_high:g} mmHg",
             f"Hypotension is a systolic pressure below {row.hypotension_rule} mmHg"
             + (", with age in years" if "age" in row.hypotension_rule else ""),
             spell(row.note),
@@ -139,7 +139,9 @@ def _instrument(row: Instrument) -> Iterator[Passage]:
         suffix = f"-rule-{number}" if len(rules) > 1 else "-rule"
         yield _on(row, suffix, f"{row.name}: scoring rule{part}", f"rule{part}", [
             f"{row.name} ({row.domain}) is worked out by this rule{part}: {rule}",
-            span if number == 1 else "The remaining points stand in the other parts of the rule",
+            f"{span}; score every item before reading it"
+            if number == 1
+            else "The remaining points stand in the other parts of the rule",
         ])  # fmt: skip
     if row.interpretation:
         yield _on(row, "-bands", f"{row.name}: interpretation", "interpretation", [

@@ -19,7 +19,13 @@ _SOURCES = {
     "4": "the publication named in the rule",
     "5": "the society guidelines on each pathway",
 }
-_FROM_MEMORY = "v5 table"
+_ADVICE = {
+    "1": "Stop at the first point that decides, and triage again whenever the patient changes",
+    "2": "Take the most urgent level that any modifier gives, and triage again whenever the patient changes",
+    "3": "Use the scheme of the place where the patient is; levels of different schemes are not interchangeable",
+    "4": "A trigger starts the pathway; it does not by itself make the diagnosis",
+    "5": "Note when the clock started, and call for help early if the target is at risk",
+}
 _HEADING = re.compile(r"## (\d)\. (.+)")
 _BOLD = re.compile(r"\*+")
 
@@ -48,45 +54,57 @@ def _cells(line: str) -> list[str]:
     return [cell.strip() for cell in line.strip("|").split("|")]
 
 
-def _tables(section: _Section) -> Iterator[tuple[list[str], list[list[str]]]]:
-    """The tables of a section as (header, rows)."""
-    table: list[list[str]] = []
+@dataclass(frozen=True, slots=True)
+class _Table:
+    """A table with the line that announces it, "" if there is none."""
+
+    caption: str
+    header: list[str]
+    rows: list[list[str]]
+
+
+def _tables(section: _Section) -> Iterator[_Table]:
+    caption, table = "", list[list[str]]()
     for line in (*section.lines, ""):
         if line.startswith("|"):
             table.append(_cells(line))
         elif table:
             if any(len(row) != len(table[0]) for row in table):
                 raise FactError(f"triage.md, section {section.number}: a table row has not the cells of its header")
-            yield table[0], table[2:]
-            table = []
+            yield _Table(caption, table[0], table[2:])
+            caption, table = "", []
+        elif line:
+            caption = line.rstrip(":") if line.endswith(":") else ""
 
 
-def _row_sentences(section: _Section, header: list[str], row: list[str]) -> list[str]:
-    said = [f"{name} {value}" for name, value in zip(header[1:], row[1:], strict=True) if value]
-    first = header[0] if header[0] != "counts" else "what counts as a resource"
+def _row_sentences(section: _Section, table: _Table, row: list[str]) -> list[str]:
+    names = [name.replace(" -> ", " and ").replace(" >", " above").replace(" <", " below") for name in table.header]
+    said = [spell(f"{name}: {value}") for name, value in zip(names[1:], row[1:], strict=True) if value]
+    caption = f", {table.caption}" if table.caption else ""
     return [
-        f"In {section.title}, under {first}: {spell(row[0])}",
-        f"The entry reads: {spell('; '.join(said))}" if said else "",
-        "Stop at the first point that decides, and triage again whenever the patient changes",
+        f"In {section.title}{caption}, under {names[0]}: {spell(row[0])}",
+        f"The entry reads: {'; '.join(said)}" if said else "",
+        _ADVICE[section.number],
     ]
 
 
 def _certainty(section: _Section, header: list[str]) -> str:
-    """Medium for the danger zones, which the notes give from memory, and for times that a site sets."""
-    return "medium" if header[:2] == ["age", "HR >"] or section.number in "3" else "high"
+    """Medium for the danger zones, which the notes give from memory, and where no single publication is named."""
+    return "medium" if header[:2] == ["age", "HR >"] or section.number in ("3", "5") else "high"
 
 
 def _table_passages(section: _Section) -> Iterator[Passage]:
-    for position, (header, rows) in enumerate(_tables(section), start=1):
-        for row in rows:
+    for position, table in enumerate(_tables(section), start=1):
+        header = table.header
+        for row in table.rows:
             source = _SOURCES[section.number]
             if header[-1] == "source":
                 source = row[-1] if row[-1] != "medium" else "local practice"
             certainty = "medium" if row[-1] == "medium" else _certainty(section, header)
             yield passage(
                 f"triage-{section.number}-{position}-{slug(row[0])[:60]}",
-                f"{section.title}: {row[0]}",
-                _row_sentences(section, header, row),
+                f"{table.caption or section.title}: {row[0]}",
+                _row_sentences(section, table, row),
                 document=section.title,
                 section=header[0],
                 source=source,

@@ -29,6 +29,11 @@ _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
 _LETTERS_AND_DIGITS = re.compile(r"[^\W_]+")
 
 
+def is_passage_id(text: str) -> bool:
+    """Whether `text` has the form of a passage id."""
+    return _ID.fullmatch(text) is not None
+
+
 class BadPassage(ValueError):
     """A passage lacks what every passage must have; the message names the passage and the field."""
 
@@ -54,7 +59,7 @@ class Passage:
     certainty: str
 
     def __post_init__(self) -> None:
-        if not _ID.fullmatch(self.id):
+        if not is_passage_id(self.id):
             raise BadPassage(f"passage id {self.id!r} must be letters, digits, '.', '_' or '-', at most 200 of them")
         for name in ("title", "text", "document", "section", "source", "licence"):
             if not getattr(self, name).strip():

@@ -14,13 +14,16 @@ LICENCE = "Apache-2.0 (medgym)"
 MAX_WORDS = 120
 
 _SEXES = re.compile(r"\b([MF]) ?> ?([MF])\b")
+_TIME = r"(?=[\d.-]+ ?(?:min|h|d|wk|weeks?|days?|months?)\b)"
 _SIGNS = (
+    (re.compile(rf"<= ?{_TIME}"), "within "),
+    (re.compile(rf"< ?{_TIME}"), "under "),
     (re.compile(r"(?<!\w)>= ?"), "at least "),
-    (re.compile(r"(?<!\w)<= ?"), "at most "),
+    (re.compile(r"(?<!\w)<= ?"), "up to "),
     (re.compile(r"(?<!\w)(?<!-)> ?(?=[\d.])"), "above "),
     (re.compile(r"(?<!\w)< ?(?=[\d.])"), "below "),
     (re.compile(r"(?<=\w)>= ?(?=[\d.])"), " at least "),
-    (re.compile(r"(?<=\w)<= ?(?=[\d.])"), " at most "),
+    (re.compile(r"(?<=\w)<= ?(?=[\d.])"), " up to "),
     (re.compile(r"(?<=\w)> ?(?=[\d.])"), " above "),
     (re.compile(r"(?<=\w)< ?(?=[\d.])"), " below "),
     (re.compile(r" ?-> ?"), " leads to "),
@@ -49,7 +52,7 @@ def listing(items: Iterable[str], joint: str = "and") -> str:
 
 def sentence(text: str) -> str:
     """`text` with a capital at the start and a full stop at the end."""
-    text = text.strip()
+    text = text.strip().rstrip(";,")
     text = text if not text[:1].islower() or text[:2] in ("pH", "eG") else text[0].upper() + text[1:]
     return text if text.endswith((".", "!", "?")) else text + "."
 

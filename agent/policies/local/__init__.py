@@ -7,9 +7,9 @@ only when something is loaded or sampled.
 
 from .batching import MicroBatcher
 from .guided import tool_call_grammar
-from .loading import LoadedModel, MissingExtraError, load_policy
+from .loading import LoadedModel, load_policy
 from .model import LocalChatModel
-from .request import ContextLengthError, SampleOutput, SampleRequest
+from .request import ContextLengthError, MissingExtraError, SampleOutput, SampleRequest
 
 __all__ = [
     "ContextLengthError",

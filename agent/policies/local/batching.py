@@ -94,7 +94,7 @@ class MicroBatcher:
     def _answer(self, batch: list[_Job]) -> None:
         try:
             outputs = self._sampler.generate([request for request, _ in batch])
-        except BaseException as error:  # boundary: the worker must live on, and every caller gets the error
+        except Exception as error:  # noqa: BLE001  # boundary: the worker must live on, and every caller gets the error
             for _, future in batch:
                 future.set_exception(error)
             return

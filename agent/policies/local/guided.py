@@ -8,8 +8,11 @@ llguidance only when a mask is made.
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, TypeAlias, cast
+
+from .request import MissingExtraError
 
 if TYPE_CHECKING:
     from llguidance import LLMatcher
@@ -86,7 +89,7 @@ class GuideState:
 
 
 class GuidedMasker:
-    """Token masks of grammars over one tokenizer. Not thread-safe: its sampler calls it under a lock.
+    """Token masks of grammars over one tokenizer. `start` may be called from several threads.
 
     Args:
         tokenizer: a fast tokenizer.
@@ -97,8 +100,6 @@ class GuidedMasker:
         try:
             from llguidance import LLTokenizer
         except ImportError as error:
-            from .loading import MissingExtraError
-
             raise MissingExtraError("guided decoding", 'pip install "medgym[local]"') from error
         state = cast("JsonObject", json.loads(tokenizer.backend_tokenizer.to_str()))
         state.update(truncation=None, padding=None)
@@ -108,20 +109,22 @@ class GuidedMasker:
         self._size = len(tokenizer)
         self._tokenizer = LLTokenizer(json.dumps(state), n_vocab=self._size, eos_token=end_id)
         self._compiled: dict[str, LLMatcher] = {}
+        self._lock = threading.Lock()
 
     def start(self, grammar: str) -> GuideState:
         """The state before the first token. Raises ValueError for a grammar that llguidance refuses."""
         from llguidance import LLMatcher
 
-        compiled = self._compiled.get(grammar)
-        if compiled is None:
-            compiled = LLMatcher(self._tokenizer, LLMatcher.grammar_from_lark(grammar), log_level=0)
-            if compiled.is_error():
-                raise ValueError(f"the grammar cannot be used: {compiled.get_error()}")
-            if len(self._compiled) >= _COMPILED_GRAMMARS:
-                self._compiled.pop(next(iter(self._compiled)))
-            self._compiled[grammar] = compiled
-        return GuideState(compiled.deep_copy())
+        with self._lock:
+            compiled = self._compiled.get(grammar)
+            if compiled is None:
+                compiled = LLMatcher(self._tokenizer, LLMatcher.grammar_from_lark(grammar), log_level=0)
+                if compiled.is_error():
+                    raise ValueError(f"the grammar cannot be used: {compiled.get_error()}")
+                if len(self._compiled) >= _COMPILED_GRAMMARS:
+                    self._compiled.pop(next(iter(self._compiled)))
+                self._compiled[grammar] = compiled
+            return GuideState(compiled.deep_copy())
 
     def mask(self, state: GuideState) -> Tensor:
         """Allowed ids as a bool tensor (tokenizer's vocabulary,)."""
@@ -160,7 +163,9 @@ def _narrow(schema: object, max_string: int, drop_optional: bool) -> JsonObject:
     kinds = out.get("type")
     for kind in cast("list[object]", kinds) if isinstance(kinds, list) else [kinds]:
         if kind == "string" and "format" not in out:
-            out["maxLength"] = max(_integer(out, "minLength", 0), min(_integer(out, "maxLength", max_string), max_string))
+            out["maxLength"] = max(
+                _integer(out, "minLength", 0), min(_integer(out, "maxLength", max_string), max_string)
+            )
         elif kind in ("integer", "number"):
             _bound_number(out, whole=kind == "integer")
         elif kind == "array":

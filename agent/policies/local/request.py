@@ -9,6 +9,13 @@ from typing import Protocol
 from ...recorder import FinishReason
 
 
+class MissingExtraError(ImportError):
+    """An optional package is not installed; the message names the command that installs it."""
+
+    def __init__(self, purpose: str, command: str) -> None:
+        super().__init__(f"{purpose} needs packages that are not installed: {command}")
+
+
 class ContextLengthError(ValueError):
     """The prompt leaves no room for an answer within the model's context."""
 
@@ -69,4 +76,12 @@ class BatchSampler(Protocol):
 
     def generate(self, requests: Sequence[SampleRequest]) -> list[SampleOutput]:
         """One output per request, in order."""
+        ...
+
+
+class Engine(Protocol):
+    """What the chat model needs: a sampler, or a micro-batcher before one."""
+
+    def submit(self, request: SampleRequest) -> SampleOutput:
+        """Sample one answer; blocks until it is done."""
         ...

@@ -11,7 +11,6 @@ import threading
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import TYPE_CHECKING, Protocol
 from weakref import WeakKeyDictionary
 
@@ -117,11 +116,16 @@ class Sampler:
         self._caches: WeakKeyDictionary[object, _Cached] = WeakKeyDictionary()
         self._vocabulary = len(chat_format.tokenizer)
         self._lock = threading.Lock()
+        self._masker: GuidedMasker | None = None
+        self._masker_lock = threading.Lock()
 
-    @cached_property
+    @property
     def masker(self) -> GuidedMasker:
         """Grammar masks over this tokenizer; made at the first grammar, which takes seconds."""
-        return GuidedMasker(self.chat_format.tokenizer, self.chat_format.turn_end)
+        with self._masker_lock:
+            if self._masker is None:
+                self._masker = GuidedMasker(self.chat_format.tokenizer, self.chat_format.turn_end)
+            return self._masker
 
     def drop_caches(self) -> None:
         """Forget the key-value caches: call it when weights changed while a stream goes on."""
@@ -132,8 +136,11 @@ class Sampler:
         """Raises ContextLengthError if the prompt leaves no room, ValueError for a bad grammar."""
         self._limit(request)
         if request.grammar is not None:
-            with self._lock:
-                self.masker.start(request.grammar)
+            self.masker.start(request.grammar)
+
+    def submit(self, request: SampleRequest) -> SampleOutput:
+        """Sample one answer; errors as in `generate`."""
+        return self.generate([request])[0]
 
     def generate(self, requests: Sequence[SampleRequest]) -> list[SampleOutput]:
         """One output per request, in order; together in one batch.

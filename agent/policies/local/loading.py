@@ -1,0 +1,203 @@
+"""From a name or folder to a model that can be sampled from: weights, tokenizer, chat format.
+
+Takes a Hugging Face folder, a PEFT adapter folder (its base is found the same way) or `smollm2`; downloads nothing.
+Also settles dtype, device and the number of threads. torch, transformers and peft are imported here and only on call.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, TypeAlias, cast
+
+from ...chat_format import ChatFormat, ChatTokenizer
+from .bars import no_progress_bars
+from .request import MissingExtraError
+from .smollm2 import Progress, smollm2_folder
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    from .sampler import CausalModel
+
+logger = logging.getLogger(__name__)
+
+Dtype: TypeAlias = Literal["float32", "bfloat16", "auto"]
+
+SMOLLM2 = "smollm2"
+_LOCAL = 'pip install "medgym[local]"'
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedModel:
+    """A model ready to be sampled from. `name` is what was asked for; `chat_format` holds the tokenizer's template."""
+
+    model: CausalModel
+    tokenizer: ChatTokenizer
+    chat_format: ChatFormat
+    name: str
+
+
+def load_policy(
+    spec: str | os.PathLike[str],
+    *,
+    dtype: Dtype = "float32",
+    threads: int | Literal["auto"] | None = None,
+    device: str | None = None,
+    template: str | None = None,
+    base: str | os.PathLike[str] | None = None,
+    cache_dir: str | os.PathLike[str] | None = None,
+    progress: Progress | None = None,
+) -> LoadedModel:
+    """Load a policy for `LocalChatModel`.
+
+    Args:
+        spec: a model folder (config.json), an adapter folder (adapter_config.json), or `smollm2`.
+        dtype: `auto` takes bfloat16 for bfloat16 weights where the processor computes in it, else float32.
+        threads: torch's thread count for this process; `auto` tries one and all cores for two seconds, None leaves it.
+        device: torch device; None takes cuda where there is one, else cpu.
+        template: a chat template instead of the tokenizer's own.
+        base: the base model of an adapter, where it is not where `adapter_config.json` says.
+        cache_dir: where `smollm2` is kept once converted; None takes the user's cache folder for medgym.
+        progress: told in a few words before each long step.
+
+    Raises:
+        FileNotFoundError: `spec` is neither a known name nor a model or adapter folder.
+        MissingExtraError: torch, transformers, peft or the packaged weights are not installed.
+        ValueError: the chat template cannot be used.
+    """
+    try:
+        import torch
+        import transformers  # noqa: F401  # pyright: ignore[reportUnusedImport]
+    except ImportError as error:
+        raise MissingExtraError("a local policy", _LOCAL) from error
+    say = progress or logger.info
+    cache = Path(cache_dir) if cache_dir is not None else _user_cache()
+    folder, adapter = _resolve(spec, base, cache, progress)
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    say(f"loading {spec}")
+    with no_progress_bars():
+        model, tokenizer = _load(folder, adapter, _dtype(dtype, folder, device), device)
+    ends = getattr(cast("Any", model).generation_config, "eos_token_id", None)
+    extra = [ends] if isinstance(ends, int) else cast("list[int]", ends or [])
+    chat_format = ChatFormat(tokenizer, template, extra_end_ids=extra)
+    if threads == "auto":
+        say("choosing the number of threads (two seconds)")
+        torch.set_num_threads(_fastest_threads(model, device))
+    elif threads is not None:
+        torch.set_num_threads(threads)
+    return LoadedModel(model, tokenizer, chat_format, os.fspath(spec))
+
+
+def _user_cache() -> Path:
+    from platformdirs import user_cache_path
+
+    return user_cache_path("medgym")
+
+
+def _resolve(
+    spec: str | os.PathLike[str], base: str | os.PathLike[str] | None, cache: Path, progress: Progress | None
+) -> tuple[Path, Path | None]:
+    """The model folder, and the adapter folder if `spec` is one."""
+    if spec == SMOLLM2:
+        return smollm2_folder(cache, progress), None
+    folder = Path(spec)
+    if (folder / "adapter_config.json").is_file():
+        named = json.loads((folder / "adapter_config.json").read_text("utf-8")).get("base_model_name_or_path")
+        try:
+            below, inner = _resolve(base or str(named), None, cache, progress)
+        except FileNotFoundError as error:
+            raise FileNotFoundError(f"the adapter {folder} is for {named!r}: {error}; give `base=`") from error
+        if inner is not None:
+            raise ValueError(f"the base of the adapter {folder} is itself an adapter: merge that one first")
+        return below, folder
+    if (folder / "config.json").is_file():
+        return folder, None
+    raise FileNotFoundError(
+        f"{os.fspath(spec)!r} is no folder with a config.json or an adapter_config.json, and not {SMOLLM2!r}"
+    )
+
+
+def _load(folder: Path, adapter: Path | None, dtype: str, device: str) -> tuple[CausalModel, ChatTokenizer]:
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    auto_model, auto_tokenizer = cast("Any", AutoModelForCausalLM), cast("Any", AutoTokenizer)  # typed only in part
+    words = adapter if adapter is not None and (adapter / "tokenizer.json").is_file() else folder
+    tokenizer = auto_tokenizer.from_pretrained(words, local_files_only=True)
+    if not getattr(tokenizer, "is_fast", False):
+        raise ValueError(f"{words} has no fast tokenizer (tokenizer.json)")
+    model = auto_model.from_pretrained(folder, dtype=getattr(torch, dtype), local_files_only=True)
+    if adapter is not None:
+        try:
+            from peft import PeftModel
+        except ImportError as error:
+            raise MissingExtraError(f"the adapter {adapter}", "pip install peft") from error
+        model = cast("Any", PeftModel).from_pretrained(model, adapter)
+    model = model.to(device)
+    model.eval()
+    return cast("CausalModel", model), cast("ChatTokenizer", tokenizer)
+
+
+def _dtype(dtype: Dtype, folder: Path, device: str) -> str:
+    if dtype != "auto":
+        return dtype
+    import torch
+
+    config = json.loads((folder / "config.json").read_text("utf-8"))
+    stored = config.get("dtype") or config.get("torch_dtype")
+    if stored != "bfloat16":
+        return "float32"
+    if device.startswith("cpu"):
+        asked = getattr(torch.cpu, "get_capabilities", None)  # newer torch only
+        able = cast("dict[str, object]", asked()) if asked is not None else {}
+        return "bfloat16" if able.get("avx512_bf16") or able.get("amx_bf16") else "float32"
+    return "bfloat16" if not device.startswith("cuda") or torch.cuda.is_bf16_supported() else "float32"
+
+
+def _fastest_threads(model: CausalModel, device: str) -> int:
+    """One thread or all cores, whichever runs a short prefill and a few single steps sooner, right now."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if cores == 1 or not device.startswith("cpu"):
+        return cores
+    import torch
+
+    taken: dict[int, float] = {}
+    for count in (1, cores):
+        torch.set_num_threads(count)
+        taken[count] = _mean_time(lambda: _short_run(model), seconds=1.0)
+    logger.info("seconds per short run, by threads: %s", taken)
+    return min(taken, key=lambda count: taken[count])
+
+
+def _mean_time(run: Callable[[], None], seconds: float) -> float:
+    """Mean over about `seconds`, after one run that does not count; neighbours' load is part of the answer."""
+    run()
+    start = time.perf_counter()
+    runs = 0
+    while time.perf_counter() < start + seconds:
+        run()
+        runs += 1
+    return (time.perf_counter() - start) / runs
+
+
+def _short_run(model: CausalModel) -> None:
+    import torch
+
+    with torch.no_grad():
+        past = None
+        for start, width in ((0, 64), (64, 1), (65, 1), (66, 1), (67, 1)):
+            positions = torch.arange(start, start + width).unsqueeze(0)
+            past = model(
+                input_ids=torch.ones_like(positions),
+                attention_mask=torch.ones(1, start + width, dtype=torch.long),
+                position_ids=positions,
+                past_key_values=past,
+                use_cache=True,
+                logits_to_keep=1,
+            ).past_key_values

@@ -1,0 +1,1 @@
+"""Bedside work-up: chart, interview, orders, diagnosis and first step."""

@@ -1,0 +1,1 @@
+"""Exam-style medical questions, answered from a searched literature."""

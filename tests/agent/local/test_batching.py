@@ -1,0 +1,86 @@
+"""The micro-batcher: sharing, errors, shutdown."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from medgym.agent.policies.local import MicroBatcher, SampleOutput, SampleRequest
+
+
+class FakeSampler:
+    """Answers a request with its own seed; remembers the batches."""
+
+    def __init__(self, members: int = 1) -> None:
+        self.batches: list[list[int]] = []
+        self.members = threading.Barrier(members)
+
+    def check(self, request: SampleRequest) -> None:
+        if request.seed == 13:
+            raise ValueError("unlucky")
+        if self.members.parties > 1:
+            self.members.wait(10)
+
+    def generate(self, requests: Sequence[SampleRequest]) -> list[SampleOutput]:
+        self.batches.append([request.seed for request in requests])
+        if any(request.seed == 99 for request in requests):
+            raise MemoryError("too big")
+        return [SampleOutput((request.seed,), (-1.0,), "stop") for request in requests]
+
+
+def request(seed: int) -> SampleRequest:
+    return SampleRequest([1], seed=seed)
+
+
+def test_four_threads_share_a_batch() -> None:
+    sampler = FakeSampler(members=4)
+    with MicroBatcher(sampler, max_batch=4, window=10.0) as batcher, ThreadPoolExecutor(4) as pool:
+        outputs = list(pool.map(lambda seed: batcher.submit(request(seed)), range(4)))
+    assert [output.ids for output in outputs] == [(0,), (1,), (2,), (3,)]
+    assert [sorted(batch) for batch in sampler.batches] == [[0, 1, 2, 3]]
+
+
+def test_a_batch_is_never_larger_than_allowed() -> None:
+    sampler = FakeSampler(members=6)
+    with MicroBatcher(sampler, max_batch=2, window=0.2) as batcher, ThreadPoolExecutor(6) as pool:
+        outputs = list(pool.map(lambda seed: batcher.submit(request(seed)), range(6)))
+    assert [output.ids for output in outputs] == [(seed,) for seed in range(6)]
+    assert all(len(batch) <= 2 for batch in sampler.batches)
+
+
+def test_a_failing_batch_fails_for_each_and_the_worker_lives_on() -> None:
+    sampler = FakeSampler(members=2)
+    with MicroBatcher(sampler, max_batch=2, window=10.0) as batcher:
+        with ThreadPoolExecutor(2) as pool:
+            futures = [pool.submit(batcher.submit, request(seed)) for seed in (98, 99)]
+            for future in futures:
+                with pytest.raises(MemoryError, match="too big"):
+                    future.result(10)
+        with ThreadPoolExecutor(2) as pool:
+            assert {output.ids for output in pool.map(lambda s: batcher.submit(request(s)), (1, 2))} == {(1,), (2,)}
+
+
+def test_a_wrong_request_fails_alone() -> None:
+    sampler = FakeSampler()
+    with MicroBatcher(sampler) as batcher:
+        with pytest.raises(ValueError, match="unlucky"):
+            batcher.submit(request(13))
+        assert batcher.submit(request(1)).ids == (1,)
+    assert sampler.batches == [[1]]
+
+
+def test_closing() -> None:
+    batcher = MicroBatcher(FakeSampler())
+    batcher.close()
+    batcher.close()
+    with pytest.raises(RuntimeError, match="closed"):
+        batcher.submit(request(1))
+    assert "medgym-micro-batcher" not in {thread.name for thread in threading.enumerate()}
+
+
+def test_bad_size() -> None:
+    with pytest.raises(ValueError, match="max_batch"):
+        MicroBatcher(FakeSampler(), max_batch=0)
