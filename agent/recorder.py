@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 FinishReason: TypeAlias = Literal["stop", "length"]
 JsonObject: TypeAlias = dict[str, object]
 
-_ROLES = {"system": "system", "human": "user", "ai": "assistant", "tool": "tool"}
+_ROLES = {"system": "system", "human": "user", "ai": "assistant", "AIMessageChunk": "assistant", "tool": "tool"}
 
 
 class ForkError(RuntimeError):

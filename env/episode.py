@@ -100,6 +100,7 @@ class Episode:
         domain: default: the task's.
         literature: gives the passage index; default: the starter literature, opened on first use.
         patient: who answers speech; default: the rule-based patient.
+        max_turns: a smaller message budget than the task's.
     """
 
     def __init__(
@@ -110,7 +111,11 @@ class Episode:
         domain: Domain | None = None,
         literature: Callable[[], Index] | None = None,
         patient: PatientSeat | None = None,
+        max_turns: int | None = None,
     ) -> None:
+        if max_turns is not None and max_turns < 1:
+            raise ValueError(f"max_turns is {max_turns}: a case needs at least one message")
+        self.max_turns = min(task.max_turns, max_turns or task.max_turns)
         self.task = task
         self.seed = seed
         self.domain = domain or load_domain(task.domain)
@@ -142,7 +147,7 @@ class Episode:
     @property
     def turns_left(self) -> int:
         """Messages that may still be sent."""
-        return self.task.max_turns - len(self.turns)
+        return self.max_turns - len(self.turns)
 
     def step(self, text: str, confirm: Callable[[Review], bool] | None = None) -> Turn:
         """Work one whole message; `confirm` is asked where a verdict wants a human's word (default: no)."""
@@ -231,17 +236,17 @@ class Episode:
             self.ended = "budget"
         elif self._idle >= DEAD_END_AFTER:
             self.ended = "dead_end"
-        turn.observation = render_observation(turn, self._notice())
+        turn.observation = render_observation(turn, self._notice(turn))
         return turn.observation
 
-    def _notice(self) -> str:
+    def _notice(self, turn: Turn) -> str:
         if self.ended == "budget":
             return "The message budget is used up; the case is closed without an answer."
         if self.ended == "dead_end":
             return f"{DEAD_END_AFTER} messages in a row led nowhere; the case is closed without an answer."
         if self.ended is None and self.turns_left <= 2:
             return f"Messages left: {self.turns_left}. Submit your answer."
-        return ""
+        return "" if turn.calls or turn.reply else "Nothing was said and no tool was called."
 
     def _run(self, spec: ToolSpec, arguments: BaseModel) -> tuple[dict[str, object], ToolError | None]:
         try:

@@ -41,7 +41,8 @@ def replay(stored: Trajectory, *, human_patient: bool = False) -> Episode:
     rules = RulePatient(task.interview)
     replies = [str(turn["reply"]) for turn in stored.turns if turn["speech"]]
     patient: PatientSeat = RecordedPatient(rules, replies) if human_patient else rules
-    episode = Episode(task, stored.seed, patient=patient)
+    limit = stored.sampling.get("max_turns")
+    episode = Episode(task, stored.seed, patient=patient, max_turns=limit if isinstance(limit, int) else None)
     for turn in stored.turns:
         if episode.ended is not None:
             break

@@ -8,7 +8,7 @@ import threading
 from typing import Any
 
 import pytest
-from langchain_core.messages import AIMessage, ChatMessage, HumanMessage, SystemMessage, ToolMessage
+from langchain_core.messages import AIMessage, AIMessageChunk, ChatMessage, HumanMessage, SystemMessage, ToolMessage
 
 from medgym.agent.chat_format import ChatFormat, tool_results_text
 from medgym.agent.recorder import ForkError, Recorder, TokenTurn, current_recorder, recording
@@ -124,6 +124,11 @@ def test_first_prompt_with_earlier_answers(chat_format: ChatFormat) -> None:
         *chat_format.answer_ids("Since when?"),
         *chat_format.suffix_ids("Monday.", previous_ended=True),
     ]
+
+
+def test_streamed_answers_count_as_answers(chat_format: ChatFormat) -> None:
+    said = [[*START, kind("Since when?"), HumanMessage("Monday.")] for kind in (AIMessage, AIMessageChunk)]
+    assert Recorder().render_next(said[0], chat_format) == Recorder().render_next(said[1], chat_format)
 
 
 def test_text_blocks(chat_format: ChatFormat) -> None:

@@ -10,7 +10,7 @@ import json
 import logging
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias, cast
@@ -50,6 +50,7 @@ def load_policy(
     threads: int | Literal["auto"] | None = None,
     device: str | None = None,
     template: str | None = None,
+    template_options: Mapping[str, object] | None = None,
     base: str | os.PathLike[str] | None = None,
     cache_dir: str | os.PathLike[str] | None = None,
     progress: Progress | None = None,
@@ -62,6 +63,7 @@ def load_policy(
         threads: torch's thread count for this process; `auto` tries one and all cores for two seconds, None leaves it.
         device: torch device; None takes cuda where there is one, else cpu.
         template: a chat template instead of the tokenizer's own.
+        template_options: extra variables for the template, such as `{"enable_thinking": False}`.
         base: the base model of an adapter, where it is not where `adapter_config.json` says.
         cache_dir: where `smollm2` is kept once converted; None takes the user's cache folder for medgym.
         progress: told in a few words before each long step.
@@ -85,7 +87,7 @@ def load_policy(
         model, tokenizer = _load(folder, adapter, _dtype(dtype, folder, device), device)
     ends = getattr(cast("Any", model).generation_config, "eos_token_id", None)
     extra = [ends] if isinstance(ends, int) else cast("list[int]", ends or [])
-    chat_format = ChatFormat(tokenizer, template, extra_end_ids=extra)
+    chat_format = ChatFormat(tokenizer, template, extra_end_ids=extra, options=template_options)
     if threads == "auto":
         say("choosing the number of threads (two seconds)")
         torch.set_num_threads(_fastest_threads(model, device))
@@ -161,7 +163,7 @@ def _dtype(dtype: Dtype, folder: Path, device: str) -> str:
 
 
 def _fastest_threads(model: CausalModel, device: str) -> int:
-    """One thread or all cores, whichever runs a short prefill and a few single steps sooner, right now."""
+    """One thread or all cores, whichever is faster right now, with what else runs on this machine."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     if cores == 1 or not device.startswith("cpu"):
         return cores
@@ -171,7 +173,7 @@ def _fastest_threads(model: CausalModel, device: str) -> int:
     for count in (1, cores):
         torch.set_num_threads(count)
         taken[count] = _mean_time(lambda: _short_run(model), seconds=1.0)
-    logger.info("seconds per short run, by threads: %s", taken)
+    logger.info("seconds per forward pass of 8 tokens, by threads: %s", taken)
     return min(taken, key=lambda count: taken[count])
 
 
@@ -187,17 +189,16 @@ def _mean_time(run: Callable[[], None], seconds: float) -> float:
 
 
 def _short_run(model: CausalModel) -> None:
+    """One forward pass over 8 tokens: short, since a busy neighbour can make it a hundred times slower."""
     import torch
 
+    positions = torch.arange(8).unsqueeze(0)
     with torch.no_grad():
-        past = None
-        for start, width in ((0, 64), (64, 1), (65, 1), (66, 1), (67, 1)):
-            positions = torch.arange(start, start + width).unsqueeze(0)
-            past = model(
-                input_ids=torch.ones_like(positions),
-                attention_mask=torch.ones(1, start + width, dtype=torch.long),
-                position_ids=positions,
-                past_key_values=past,
-                use_cache=True,
-                logits_to_keep=1,
-            ).past_key_values
+        model(
+            input_ids=torch.ones_like(positions),
+            attention_mask=torch.ones_like(positions),
+            position_ids=positions,
+            past_key_values=None,
+            use_cache=True,
+            logits_to_keep=1,
+        )

@@ -69,6 +69,12 @@ def test_template_override(folder: Path) -> None:
     assert "small assistant" not in loaded.tokenizer.decode(loaded.chat_format.prompt_ids(None, "x"))
 
 
+def test_template_options(folder: Path) -> None:
+    template = CHATML_TEMPLATE + "{{ '<quiet>' if quiet else '' }}"
+    loaded = load_policy(folder, template=template, template_options={"quiet": True})
+    assert loaded.tokenizer.decode(loaded.chat_format.prompt_ids(None, "x")).endswith("assistant\n<quiet>")
+
+
 def test_dtype(folder: Path) -> None:
     half: Any = load_policy(folder, dtype="bfloat16").model
     assert {parameter.dtype for parameter in half.parameters()} == {torch.bfloat16}

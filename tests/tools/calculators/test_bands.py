@@ -175,7 +175,10 @@ def test_meld_dialysis_counts_as_creatinine_4():
     assert on_dialysis == find("meld")(**inputs, creatinine_mg_dl=9.0, dialysis=False).value
 
 
-@pytest.mark.parametrize(("inr", "sodium", "value"), [(1.50, 125, 11), (1.51, 137, 11), (1.6, 137, 12), (1.6, 125, 23)])
+@pytest.mark.parametrize(
+    ("inr", "sodium", "value"),
+    [(1.50, 125, 11), (1.51, 137, 11), (1.6, 137, 12), (1.6, 145, 12), (1.6, 125, 23), (1.6, 110, 23), (25, 125, 40)],
+)
 def test_meld_na_adds_sodium_only_above_11(inr, sodium, value):
     inputs = {"bilirubin_mg_dl": 1.0, "creatinine_mg_dl": 1.0, "dialysis": False}
     assert find("MELD-Na")(**inputs, inr=inr, sodium_mmol_l=sodium).value == value
@@ -224,7 +227,8 @@ def test_news2_steps(name, value, points):
     [
         *((83, False, 3), (84, False, 2), (86, False, 1), (88, False, 0), (93, False, 0), (100, False, 0)),
         # 2 of the points come with the oxygen
-        *((87, True, 3), (88, True, 2), (92, True, 2), (93, True, 3), (94, True, 3), (95, True, 4), (97, True, 5)),
+        *((87, True, 3), (88, True, 2), (92, True, 2), (93, True, 3), (94, True, 3), (95, True, 4), (96, True, 4)),
+        *((97, True, 5), (85, False, 2), (87, False, 1)),
     ],
 )
 def test_news2_second_saturation_scale(spo2, on_oxygen, points):

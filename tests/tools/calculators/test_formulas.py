@@ -259,6 +259,43 @@ def test_lung_rads_solid_at_baseline(size, category):
     assert find("Lung-RADS")(**given, size_mm=size).value == category
 
 
+@pytest.mark.parametrize(("size", "category"), [(29.9, "2"), (30, "3")])
+def test_lung_rads_ground_glass(size, category):
+    given = {"nodule": "ground_glass", "screen": "baseline", "suspicious_features": False}
+    assert find("Lung-RADS")(**given, size_mm=size).value == category
+
+
+LIVER = {
+    "bilirubin_mg_dl": 3.0,
+    "inr": 2.0,
+    "creatinine_mg_dl": 2.0,
+    "dialysis": False,
+    "sodium_mmol_l": 131,
+    "albumin_g_dl": 2.5,
+    "sex": "male",
+}
+
+
+@pytest.mark.parametrize(
+    ("beyond", "bound"),
+    [
+        ({"bilirubin_mg_dl": 0.3}, {"bilirubin_mg_dl": 1.0}),
+        ({"inr": 0.7}, {"inr": 1.0}),
+        ({"creatinine_mg_dl": 0.4}, {"creatinine_mg_dl": 1.0}),
+        ({"creatinine_mg_dl": 8.0}, {"creatinine_mg_dl": 3.0}),
+        ({"dialysis": True}, {"creatinine_mg_dl": 3.0}),
+        ({"sodium_mmol_l": 115}, {"sodium_mmol_l": 125}),
+        ({"sodium_mmol_l": 150}, {"sodium_mmol_l": 137}),
+        ({"albumin_g_dl": 0.9}, {"albumin_g_dl": 1.5}),
+        ({"albumin_g_dl": 4.8}, {"albumin_g_dl": 3.5}),
+    ],
+)
+def test_meld_3_0_bounds_its_inputs(beyond, bound):
+    held = find("MELD 3.0")(**LIVER | bound).value
+    assert find("MELD 3.0")(**LIVER | beyond).value == held
+    assert held != find("MELD 3.0")(**LIVER).value
+
+
 @pytest.mark.parametrize(("total", "solid", "category"), [(6, 5.9, "3"), (8, 6, "4A"), (9, 7.9, "4A"), (9, 8, "4B")])
 def test_lung_rads_part_solid_at_baseline(total, solid, category):
     given = {"nodule": "part_solid", "screen": "baseline", "suspicious_features": False}

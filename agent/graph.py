@@ -1,0 +1,161 @@
+"""The LangGraph state machine: begin, policy, guard, act.
+
+*begin* opens the case. *policy* asks the model for one message. *guard* takes the message's next call, parses it,
+has the safety rules judge it, and interrupts for a human where the verdict says confirm; when no call is left it
+closes the turn. *act* carries the call out through the episode. A failing tool is an observation, never a crash:
+the tool-error policy is the episode's, not the graph's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias, cast
+
+from langchain_core.language_models import BaseChatModel
+from langchain_core.messages import AIMessage
+from langchain_core.runnables import RunnableConfig
+from langgraph.checkpoint.base import BaseCheckpointSaver
+from langgraph.graph import END, START, StateGraph
+from langgraph.graph.state import CompiledStateGraph
+from langgraph.types import Command, interrupt
+
+from ..env.action import Call
+from ..env.episode import Episode, Review
+from .conversation import opening_messages, turn_messages
+from .guide import guided_schemas
+from .session import Sessions
+from .state import AgentState, OpenTurn
+
+ModelFor: TypeAlias = Callable[[Episode], BaseChatModel]
+AgentGraph: TypeAlias = CompiledStateGraph[AgentState, None, AgentState, AgentState]
+Update: TypeAlias = dict[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class Agent:
+    """A compiled graph with the sessions behind it."""
+
+    graph: AgentGraph
+    sessions: Sessions
+
+
+def build_agent(
+    model_for: ModelFor,
+    *,
+    checkpointer: BaseCheckpointSaver[str] | None = None,
+    guided: bool = False,
+    ask_human: bool = False,
+    sessions: Sessions | None = None,
+) -> Agent:
+    """Compile the graph.
+
+    Args:
+        model_for: the policy of an episode, as a LangChain chat model.
+        checkpointer: where `play` keeps its states; headless runs have none.
+        guided: pass the shelf's schemas to the model, which then decodes under their grammar.
+        ask_human: interrupt where a verdict wants a human's word; otherwise the call is refused.
+        sessions: the live episodes; default: new ones.
+    """
+    nodes = _Nodes(model_for, guided, ask_human, sessions or Sessions())
+    graph = StateGraph(AgentState)
+    graph.add_node("begin", nodes.begin)
+    graph.add_node("policy", nodes.policy)
+    graph.add_node("guard", nodes.guard)
+    graph.add_node("act", nodes.act)
+    graph.add_edge(START, "begin")
+    graph.add_edge("begin", "policy")
+    graph.add_edge("policy", "guard")
+    graph.add_edge("act", "guard")
+    compiled = cast("AgentGraph", graph.compile(checkpointer=checkpointer))  # pyright: ignore[reportUnknownMemberType]
+    return Agent(compiled, nodes.sessions)
+
+
+def make(config: RunnableConfig) -> AgentGraph:
+    """The graph for `langgraph.json`: `configurable` may name `policy` (default expert) and its options."""
+    from .policies import make_policy
+
+    settings = cast("dict[str, Any]", config.get("configurable", {}))
+    policy = make_policy(str(settings.get("policy", "expert")))
+    return build_agent(policy.model_for, guided=bool(settings.get("guided", False)), ask_human=True).graph
+
+
+class _Nodes:
+    def __init__(self, model_for: ModelFor, guided: bool, ask_human: bool, sessions: Sessions) -> None:
+        self.model_for = model_for
+        self.guided = guided
+        self.ask_human = ask_human
+        self.sessions = sessions
+        self.models: dict[str, tuple[Episode, BaseChatModel]] = {}
+
+    def begin(self, state: AgentState, config: RunnableConfig) -> Update:
+        """Open the case; the state needs `task`, and may give `suite` and `seed`."""
+        full = cast("AgentState", {"suite": "v1", "seed": 0, "closed": [], "messages": [], **state})
+        episode = self.sessions.at(_thread(config), full).episode
+        messages = opening_messages(episode, brief=bool(state.get("brief", False)))
+        return {"suite": full["suite"], "seed": full["seed"], "messages": messages, "ended": "", "open": None}
+
+    def policy(self, state: AgentState, config: RunnableConfig) -> Update:
+        """Ask the model for one message."""
+        thread = _thread(config)
+        episode = self.sessions.at(thread, state).episode
+        model = self._model(thread, episode)
+        extra = {"tools": guided_schemas(episode)} if self.guided else {}
+        answer = model.invoke(state["messages"], config, **extra)
+        opened: OpenTurn = {"text": answer.text, "confirmed": []}
+        return {"messages": [AIMessage(content=answer.text, id=answer.id)], "open": opened, "decision": None}
+
+    def guard(self, state: AgentState, config: RunnableConfig) -> Command[Literal["act", "policy", "__end__"]]:
+        """Judge the next call, or close the turn."""
+        session = self.sessions.at(_thread(config), state)
+        turn, opened = session.turn, state.get("open")
+        if turn is None or opened is None:
+            raise RuntimeError("guard was reached without a message: the graph's edges are broken")
+        review = session.review = session.episode.review(turn)
+        if review is not None:
+            agreed = self._ask(review) if review.decision == "confirm" else None
+            return Command(goto="act", update={"decision": agreed})
+        session.episode.close_turn(turn)
+        session.turn = None
+        number = len(session.episode.turns)
+        over = session.episode.ended
+        if over:
+            self.models.pop(_thread(config), None)
+        update: Update = {
+            "messages": turn_messages(turn, number),
+            "closed": [opened],
+            "open": None,
+            "ended": over or "",
+        }
+        return Command(goto=END if over else "policy", update=update)
+
+    def act(self, state: AgentState, config: RunnableConfig) -> Update:
+        """Carry out the call that guard reviewed."""
+        session = self.sessions.at(_thread(config), state)
+        opened = state.get("open")
+        if session.turn is None or opened is None:
+            raise RuntimeError("act was reached without a message: the graph's edges are broken")
+        review = session.review or session.episode.review(session.turn)
+        if review is None:
+            raise RuntimeError("act was reached without a call: the graph's edges are broken")
+        session.review = None
+        agreed = state.get("decision")
+        session.episode.carry_out(session.turn, review, agreed)
+        return {"open": {"text": opened["text"], "confirmed": [*opened["confirmed"], agreed]}, "decision": None}
+
+    def _ask(self, review: Review) -> bool | None:
+        if not self.ask_human:
+            return None
+        call = review.call
+        shown = {"name": call.name, "arguments": call.arguments} if isinstance(call, Call) else {}
+        return bool(interrupt({"call": shown, "verdicts": [verdict.to_json() for verdict in review.verdicts]}))
+
+    def _model(self, thread: str, episode: Episode) -> BaseChatModel:
+        known = self.models.get(thread)
+        if known is None or known[0] is not episode:
+            self.models[thread] = known = (episode, self.model_for(episode))
+        return known[1]
+
+
+def _thread(config: RunnableConfig) -> str:
+    return str(cast("dict[str, object]", config.get("configurable", {})).get("thread_id", ""))

@@ -1,0 +1,131 @@
+"""From a policy's name to the models that play it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from ...env.baselines import POLICIES
+from ...env.episode import Episode
+from .human import HumanChatModel
+from .scripted import ScriptedChatModel
+
+if TYPE_CHECKING:
+    from langchain_core.language_models import BaseChatModel
+
+
+class PolicyError(ValueError):
+    """A policy that does not exist or cannot be had here; the message says what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyOptions:
+    """How a model policy samples and loads; scripted policies ignore it.
+
+    `threads` None picks the fastest count by a short trial; `guided` decodes under the grammar of the shelf.
+    """
+
+    guided: bool = False
+    max_new_tokens: int = 512
+    temperature: float = 1.0
+    top_p: float = 1.0
+    dtype: Literal["float32", "bfloat16", "auto"] = "auto"
+    threads: int | None = None
+    base_url: str | None = None
+    api_key: str | None = None
+    cache_dir: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """A policy ready to play.
+
+    Attributes:
+        name: as it was asked for.
+        model_for: the chat model for an episode; cheap, one per episode.
+        records_tokens: whether a recorder should run along.
+        sampling: settings for the trajectory.
+    """
+
+    name: str
+    model_for: Callable[[Episode], BaseChatModel]
+    records_tokens: bool = False
+    guided: bool = False
+    sampling: Mapping[str, object] = field(default_factory=dict[str, object])
+
+
+Ask = Callable[[str], str]
+Progress = Callable[[str], None]
+
+
+def policy_names() -> list[str]:
+    """The names that `make_policy` knows, placeholders for the open ones."""
+    return [*POLICIES, "human", "openai:MODEL", "local:PATH"]
+
+
+def make_policy(
+    name: str, options: PolicyOptions | None = None, *, ask: Ask | None = None, progress: Progress | None = None
+) -> Policy:
+    """The policy of that name.
+
+    Args:
+        name: see `policy_names`.
+        options: sampling and loading.
+        ask: how a human is asked; needed for `human`.
+        progress: told of long steps.
+
+    Raises:
+        PolicyError: unknown name, or a part that is not installed.
+    """
+    chosen = options or PolicyOptions()
+    kind, _, rest = name.partition(":")
+    if name in POLICIES:
+        return Policy(name, lambda episode: ScriptedChatModel.of(name, episode))
+    if name == "human":
+        if ask is None:
+            raise PolicyError("the policy 'human' needs a terminal: use `medgym play --policy human`")
+        return Policy(name, lambda episode: HumanChatModel.of(episode, ask))
+    if kind == "openai" and rest:
+        from .openai_chat import openai_policy
+
+        return openai_policy(name, rest, chosen)
+    if kind == "local" and rest:
+        return _local(name, rest, chosen, progress)
+    raise PolicyError(f"no policy {name!r}: one of {', '.join(policy_names())}")
+
+
+def _local(name: str, path: str, options: PolicyOptions, progress: Progress | None) -> Policy:
+    from .local import LocalChatModel, MissingExtraError, Sampler, load_policy
+
+    try:
+        loaded = load_policy(
+            path,
+            dtype=options.dtype,
+            threads="auto" if options.threads is None else options.threads,
+            cache_dir=options.cache_dir,
+            progress=progress,
+        )
+    except MissingExtraError as error:
+        raise PolicyError(str(error)) from error
+    engine = Sampler(loaded.model, loaded.chat_format)
+
+    def model_for(episode: Episode) -> BaseChatModel:
+        return LocalChatModel(
+            loaded,
+            engine=engine,
+            max_new_tokens=options.max_new_tokens,
+            temperature=options.temperature,
+            top_p=options.top_p,
+            seed=episode.seed,
+        )
+
+    sampling = {
+        "temperature": options.temperature,
+        "top_p": options.top_p,
+        "max_new_tokens": options.max_new_tokens,
+        "guided": options.guided,
+        "dtype": options.dtype,
+    }
+    return Policy(name, model_for, records_tokens=True, guided=options.guided, sampling=sampling)

@@ -1,0 +1,164 @@
+"""`openai:MODEL`: any OpenAI-compatible endpoint, with token ids kept where the server returns them (vLLM does).
+
+The text protocol is used, so that models with and without tools in their chat template work alike. A server that
+refuses to return ids, or that tokenises the history anew, plays on; the run is then marked as not trainable.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, cast
+
+from langchain_core.callbacks import CallbackManagerForLLMRun
+from langchain_core.language_models import BaseChatModel
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage
+from langchain_core.outputs import ChatGeneration, ChatResult
+from pydantic import PrivateAttr
+
+from ...env.episode import Episode
+from ..conversation import exchanges
+from ..recorder import ForkError, Recorder, TokenTurn, current_recorder
+
+if TYPE_CHECKING:
+    from openai import OpenAI
+    from openai.types.chat import ChatCompletion
+
+    from .factory import Policy, PolicyOptions
+
+IDS = {"return_token_ids": True}
+
+
+class OpenAIChatModel(BaseChatModel):
+    """A chat-completions endpoint.
+
+    Attributes:
+        model: name at the server.
+        max_new_tokens, temperature, top_p, seed: sampling.
+    """
+
+    model: str
+    max_new_tokens: int = 512
+    temperature: float = 1.0
+    top_p: float = 1.0
+    seed: int | None = None
+
+    _client: OpenAI = PrivateAttr()
+    _asks_ids: bool = PrivateAttr(default=True)
+
+    @classmethod
+    def on(cls, client: OpenAI, **settings: object) -> OpenAIChatModel:
+        """A model on an open client."""
+        model = cls(**cast("dict[str, Any]", settings))
+        model._client = client
+        return model
+
+    @property
+    def _llm_type(self) -> str:
+        return "medgym-openai"
+
+    @property
+    def _identifying_params(self) -> Mapping[str, object]:
+        return {"model_name": self.model, "temperature": self.temperature}
+
+    def _generate(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: CallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> ChatResult:
+        reply = self._complete(openai_messages(messages), stop)
+        choice = reply.choices[0]
+        text = choice.message.content or ""
+        recorder = current_recorder.get()
+        if recorder is not None:
+            _record(recorder, reply)
+        metadata = {"model_name": self.model, "finish_reason": choice.finish_reason}
+        message = AIMessage(content=text, response_metadata=metadata)
+        return ChatResult(generations=[ChatGeneration(message=message)])
+
+    def _complete(self, messages: Sequence[Mapping[str, str]], stop: list[str] | None) -> ChatCompletion:
+        from openai import BadRequestError
+
+        settings: dict[str, Any] = {
+            "model": self.model,
+            "messages": list(messages),
+            "max_tokens": self.max_new_tokens,
+            "temperature": self.temperature,
+            "top_p": self.top_p,
+            "seed": self.seed,
+            "stop": stop or None,
+        }
+        settings = {name: value for name, value in settings.items() if value is not None}
+        if self._asks_ids:
+            try:
+                return self._client.chat.completions.create(**settings, logprobs=True, extra_body=IDS)
+            except BadRequestError:
+                self._asks_ids = False  # the server knows neither ids nor log-probabilities: ask without
+        return self._client.chat.completions.create(**settings)
+
+
+def openai_messages(messages: Sequence[BaseMessage]) -> list[dict[str, str]]:
+    """The conversation in the three roles that every template knows: what comes back is one user message a turn."""
+    head: list[dict[str, str]] = []
+    for message in messages:
+        if isinstance(message, AIMessage):
+            break
+        role = "system" if isinstance(message, SystemMessage) else "user"
+        head.append({"role": role, "content": message.text})
+    rest: list[dict[str, str]] = []
+    for text, observation in exchanges(messages):
+        rest += [{"role": "assistant", "content": text}, {"role": "user", "content": observation}]
+    if rest and not isinstance(messages[-1], HumanMessage) and not rest[-1]["content"]:
+        rest.pop()
+    return head + rest
+
+
+def _record(recorder: Recorder, reply: ChatCompletion) -> None:
+    """Take the ids of a reply into the stream, or say why it cannot be trained on."""
+    choice = reply.choices[0]
+    prompt = cast("list[int] | None", getattr(reply, "prompt_token_ids", None))
+    ids = cast("list[int] | None", getattr(choice, "token_ids", None))
+    content = choice.logprobs.content if choice.logprobs is not None else None
+    if not prompt or not ids:
+        recorder.mark_untrainable("the server returned no token ids")
+        return
+    if content is None or len(content) != len(ids):
+        recorder.mark_untrainable("the server returned no log-probability for each token")
+        return
+    try:
+        context = recorder.context_of(prompt)
+    except ForkError as error:
+        recorder.mark_untrainable(str(error))
+        return
+    reason = "length" if choice.finish_reason == "length" else "stop"
+    logprobs = tuple(min(0.0, token.logprob) for token in content)
+    recorder.append(TokenTurn(tuple(context), tuple(ids), logprobs, reason), choice.message.content)
+
+
+def openai_policy(name: str, model: str, options: PolicyOptions) -> Policy:
+    """The policy of an endpoint; raises `PolicyError` where the package or a key is missing."""
+    from .factory import Policy, PolicyError
+
+    try:
+        from openai import OpenAI, OpenAIError
+    except ImportError as error:
+        raise PolicyError('the openai policy needs the openai package: pip install "medgym[openai]"') from error
+    key = options.api_key or ("none" if options.base_url else None)
+    try:
+        client = OpenAI(base_url=options.base_url, api_key=key)
+    except OpenAIError as error:
+        raise PolicyError(f"{error}; or give --base-url for a server of your own") from error
+
+    def model_for(episode: Episode) -> BaseChatModel:
+        return OpenAIChatModel.on(
+            client,
+            model=model,
+            max_new_tokens=options.max_new_tokens,
+            temperature=options.temperature,
+            top_p=options.top_p,
+            seed=episode.seed,
+        )
+
+    sampling = {"temperature": options.temperature, "top_p": options.top_p, "max_new_tokens": options.max_new_tokens}
+    return Policy(name, model_for, records_tokens=True, sampling=sampling)

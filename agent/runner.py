@@ -1,0 +1,78 @@
+"""Runs episodes through the graph, headless, and gives their trajectories."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import cast
+
+from langchain_core.runnables import RunnableConfig
+
+from ..env.episode import Episode
+from ..env.task import Task
+from ..env.trajectory import Trajectory
+from .graph import Agent, build_agent
+from .policies import Policy
+from .recorder import Recorder, recording
+from .state import AgentState
+
+RECURSION_LIMIT = 10_000  # graph steps; the episode's own budget ends long before
+
+
+def start_state(task: Task, seed: int, *, suite: str = "v1", max_turns: int | None = None, brief: bool = False) -> AgentState:
+    """The graph's input for an episode."""
+    state = {"task": task.id, "suite": suite, "seed": seed, "max_turns": max_turns, "brief": brief, "closed": []}
+    return cast("AgentState", {**state, "messages": []})
+
+
+def thread_config(thread: str) -> RunnableConfig:
+    """The run's configuration."""
+    return {"configurable": {"thread_id": thread}, "recursion_limit": RECURSION_LIMIT}
+
+
+def run_episode(
+    agent: Agent, policy: Policy, task: Task, seed: int, *, suite: str = "v1", max_turns: int | None = None, brief: bool = False
+) -> Trajectory:
+    """Play one episode to its end; headless, so that what wants a human's word is refused."""
+    thread = f"{task.id}/{seed}/{policy.name}"
+    recorder = Recorder()
+    with recording(recorder):
+        state = start_state(task, seed, suite=suite, max_turns=max_turns, brief=brief)
+        agent.graph.invoke(state, thread_config(thread))  # pyright: ignore[reportUnknownMemberType]
+    episode = agent.sessions.close(thread)
+    if episode is None:
+        raise RuntimeError(f"the graph left no episode for {thread}")
+    return trajectory_of(episode, policy, recorder, suite=suite, max_turns=max_turns, brief=brief)
+
+
+def trajectory_of(
+    episode: Episode,
+    policy: Policy,
+    recorder: Recorder | None,
+    *,
+    suite: str = "v1",
+    max_turns: int | None = None,
+    brief: bool = False,
+    human_patient: bool = False,
+) -> Trajectory:
+    """The trajectory of an episode with what the recorder kept."""
+    tokens = recorder.to_dict() if recorder is not None and policy.records_tokens else None
+    sampling = {**policy.sampling, "max_turns": max_turns, "brief": brief, "human_patient": human_patient}
+    return Trajectory.of(episode, policy.name, suite=suite, tokens=tokens, sampling=sampling)
+
+
+def run_many(
+    policy: Policy,
+    tasks: Sequence[tuple[Task, int]],
+    *,
+    suite: str = "v1",
+    max_turns: int | None = None,
+    brief: bool = False,
+    done: Callable[[Trajectory], None] | None = None,
+) -> Iterator[Trajectory]:
+    """Play (task, seed) pairs one after the other, each trajectory as it finishes."""
+    agent = build_agent(policy.model_for, guided=policy.guided)
+    for task, seed in tasks:
+        trajectory = run_episode(agent, policy, task, seed, suite=suite, max_turns=max_turns, brief=brief)
+        if done is not None:
+            done(trajectory)
+        yield trajectory

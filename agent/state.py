@@ -1,0 +1,34 @@
+"""The state of the graph: ids, the conversation, and the log from which an episode is rebuilt by replay."""
+
+from __future__ import annotations
+
+import operator
+from typing import Annotated, NotRequired, TypedDict
+
+from langchain_core.messages import AnyMessage
+from langgraph.graph.message import add_messages
+
+
+class OpenTurn(TypedDict):
+    """A message that is being carried out: its text, and per call done what a human said (None: not asked)."""
+
+    text: str
+    confirmed: list[bool | None]
+
+
+class AgentState(TypedDict):
+    """One episode in the graph.
+
+    `closed` and `open` are the log: with `task`, `suite` and `seed` they give the episode back.
+    """
+
+    task: str
+    suite: str
+    seed: int
+    max_turns: NotRequired[int | None]
+    brief: NotRequired[bool]
+    messages: Annotated[list[AnyMessage], add_messages]
+    closed: Annotated[list[OpenTurn], operator.add]
+    open: NotRequired[OpenTurn | None]
+    decision: NotRequired[bool | None]
+    ended: NotRequired[str]
