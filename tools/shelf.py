@@ -43,6 +43,12 @@ class Shelf:
         """The tools that can be called now: the domain's own, then what `find_tools` found."""
         return list(self._specs.values())
 
+    def offer(self, spec: ToolSpec) -> None:
+        """Put a tool on the shelf, if it is not there."""
+        if spec.name not in self._specs:
+            self._specs[spec.name] = spec
+            self.found.append(spec.name)
+
     def copy(self) -> Shelf:
         """A shelf of its own for one episode."""
         other = Shelf.__new__(Shelf)
@@ -67,9 +73,7 @@ class Shelf:
         """The k best tools for a need, over all tools; those not offered yet are put on the shelf."""
         best = rank_tools(query)[:k]
         for name in best:
-            if name not in self._specs:
-                self._specs[name] = all_tools()[name]
-                self.found.append(name)
+            self.offer(all_tools()[name])
         return [self._specs[name] for name in best]
 
 

@@ -196,7 +196,7 @@ class Sampler:
         pad = self.chat_format.turn_end
         ids = torch.tensor([[pad] * (width - len(prompt)) + prompt for prompt in prompts], device=device)
         mask = torch.tensor([[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in prompts], device=device)
-        positions = torch.arange(width, device=device).expand(len(prompts), -1)
+        positions = (mask.cumsum(1) - 1).clamp(min=0)
         return _Feed(ids[:, known:], mask, positions[:, known:], None if held is None else held.past)
 
     def _decode(self, rows: Sequence[_Row], feed: _Feed) -> KeyValueCache | None:

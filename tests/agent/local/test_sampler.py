@@ -31,6 +31,20 @@ def requests(**settings: Any) -> list[SampleRequest]:
     return [SampleRequest(prompt(length, length), seed=length, **settings) for length in (5, 40, 17, 1)]
 
 
+def test_padding_does_not_move_positions(sampler: Sampler, loaded: LoadedModel) -> None:
+    """Rotary models would not notice; models with learned positions would."""
+    model: Any = loaded.model
+    seen: list[list[list[int]]] = []
+    hook = model.register_forward_pre_hook(
+        lambda _module, _args, kwargs: seen.append(kwargs["position_ids"].tolist()), with_kwargs=True
+    )
+    try:
+        sampler.generate([SampleRequest(prompt(length), max_new_tokens=2, temperature=0.0) for length in (2, 4)])
+    finally:
+        hook.remove()
+    assert seen == [[[0, 0, 0, 1], [0, 1, 2, 3]], [[2], [4]]]
+
+
 @pytest.mark.parametrize("settings", [{"temperature": 0.0}, {}, {"top_p": 0.7, "temperature": 1.3}])
 def test_a_batch_gives_what_each_alone_gives(sampler: Sampler, settings: dict[str, float]) -> None:
     batch = sampler.generate(requests(max_new_tokens=20, **settings))
@@ -97,14 +111,14 @@ def test_a_kept_cache_changes_nothing_but_what_is_fed(sampler: Sampler, loaded: 
 def test_a_cache_that_does_not_fit_is_dropped(sampler: Sampler, loaded: LoadedModel, spy: Any) -> None:
     owner = Owner()
     sampler.submit(SampleRequest(prompt(30), max_new_tokens=4, owner=owner))
-    other = prompt(30, 7)
+    other = prompt(40, 7)
     with spy(loaded.model) as fed:
         kept = sampler.submit(SampleRequest(other, max_new_tokens=4, owner=owner))
-    assert len(fed[0][0]) == 30
+    assert len(fed[0][0]) == 40
     assert kept.ids == sampler.submit(SampleRequest(other, max_new_tokens=4)).ids
     with spy(loaded.model) as fed:  # the very same prompt again: nothing would be left to feed
         sampler.submit(SampleRequest(other, max_new_tokens=4, owner=owner))
-    assert len(fed[0][0]) == 30
+    assert len(fed[0][0]) == 40
 
 
 def test_caches_go_with_their_owner_and_are_bounded(loaded: LoadedModel) -> None:

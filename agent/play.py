@@ -1,0 +1,240 @@
+"""`medgym play`: one case, live, that survives being interrupted.
+
+A SQLite checkpointer keeps the graph's state (task, seed, log); beside it lies a small file with how the play was
+started. Resuming rebuilds the episode by replay. Both are removed when the case is over.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
+from langgraph.checkpoint.sqlite import SqliteSaver
+from langgraph.types import Command
+from rich.panel import Panel
+from rich.text import Text
+
+from ..env.action import Call, parse_action
+from ..env.domain import find_task
+from ..env.patient import HumanPatient
+from ..env.trajectory import FILE_NAME, append
+from ..tools.console import ENVIRONMENT, CommandError, Output
+from .graph import Agent, build_agent
+from .policies import Policy, PolicyError, PolicyOptions, make_policy
+from .recorder import Recorder, recording
+from .report import episode_row, evidence_table, reward_table
+from .runner import start_state, thread_config, trajectory_of
+from .session import Sessions
+from .state import AgentState
+
+
+@dataclass(frozen=True, slots=True)
+class PlaySettings:
+    """How a play was started: enough to resume it."""
+
+    task: str
+    suite: str
+    seed: int
+    policy: str
+    patient: str
+    max_turns: int | None
+    brief: bool
+    out: str
+    options: PolicyOptions
+
+
+def _sessions_dir(root: Path) -> Path:
+    return root / "plays"
+
+
+def unfinished(root: Path) -> list[dict[str, object]]:
+    """Interrupted plays, the latest last."""
+    files = sorted(_sessions_dir(root).glob("*.json"), key=lambda file: file.stat().st_mtime)
+    rows: list[dict[str, object]] = []
+    for file in files:
+        stored = json.loads(file.read_text(encoding="utf-8"))
+        with _checkpointer(root) as saver:
+            held = saver.get_tuple(cast("Any", thread_config(file.stem)))
+        values = held.checkpoint["channel_values"] if held is not None else {}
+        turns = len(cast("list[object]", values.get("closed", [])))
+        rows.append({"id": file.stem, "task": stored["task"], "policy": stored["policy"], "turns": turns})
+    return rows
+
+
+def new_play(root: Path, settings: PlaySettings, output: Output) -> dict[str, object]:
+    """Start a play; the final row."""
+    folder = _sessions_dir(root)
+    folder.mkdir(parents=True, exist_ok=True)
+    policy_name = settings.policy.split(":", maxsplit=1)[0]
+    stem = f"{settings.task}-s{settings.seed}-{policy_name}"
+    number = 1
+    while True:
+        file = folder / f"{stem}-{number}.json"
+        try:
+            with file.open("x", encoding="utf-8") as out:
+                out.write(json.dumps({**asdict(settings), "options": _stored_options(settings.options)}))
+            break
+        except FileExistsError:
+            number += 1
+    task = find_task(settings.task, settings.suite)
+    state = start_state(task, settings.seed, suite=settings.suite, max_turns=settings.max_turns, brief=settings.brief)
+    return _play(root, file.stem, settings, state, output)
+
+
+def resume_play(root: Path, wanted: str, output: Output, cache_dir: Path | None) -> dict[str, object]:
+    """Continue an interrupted play; `last` is the latest."""
+    ids = [str(row["id"]) for row in unfinished(root)]
+    if not ids:
+        raise CommandError("there is no interrupted play to resume")
+    chosen = ids[-1] if wanted == "last" else wanted
+    if chosen not in ids:
+        raise CommandError(f"no interrupted play {wanted!r}: one of {', '.join(ids)}")
+    stored = json.loads((_sessions_dir(root) / f"{chosen}.json").read_text(encoding="utf-8"))
+    options = PolicyOptions(**stored.pop("options"), cache_dir=cache_dir)
+    output.say(f"resuming {chosen}", style="bold")
+    return _play(root, chosen, PlaySettings(**stored, options=options), None, output)
+
+
+def _stored_options(options: PolicyOptions) -> dict[str, object]:
+    """Options as kept on disk: no key, no cache folder."""
+    return {name: value for name, value in asdict(options).items() if name not in ("api_key", "cache_dir")}
+
+
+@contextmanager
+def _checkpointer(root: Path) -> Iterator[SqliteSaver]:
+    root.mkdir(parents=True, exist_ok=True)
+    with sqlite3.connect(root / "plays.sqlite", check_same_thread=False, timeout=30) as connection:
+        yield SqliteSaver(connection)
+    connection.close()
+
+
+def _play(root: Path, thread: str, settings: PlaySettings, state: AgentState | None, output: Output) -> dict[str, object]:
+    try:
+        policy = make_policy(settings.policy, settings.options, ask=_asker(output, "doctor"), progress=output.note)
+    except PolicyError as error:
+        (_sessions_dir(root) / f"{thread}.json").unlink(missing_ok=True)
+        raise CommandError(str(error), ENVIRONMENT if "pip install" in str(error) else 2) from error
+    ask_patient = _asker(output, "patient")
+    human = settings.patient == "human"
+    sessions = Sessions(seat=(lambda interview: HumanPatient(interview, ask_patient)) if human else None)
+    recorder = Recorder()
+    if state is None:
+        recorder.mark_untrainable("the play was interrupted and resumed: earlier ids are not in this stream")
+    with _checkpointer(root) as saver, recording(recorder):
+        agent = build_agent(
+            policy.model_for, checkpointer=saver, guided=policy.guided, ask_human=sys.stdin.isatty(), sessions=sessions
+        )
+        try:
+            _drive(agent, thread, state, output, shows_ticket=settings.policy != "human")
+        except (KeyboardInterrupt, EOFError):
+            raise CommandError(f"left; resume it with: medgym play --resume {thread}", 1) from None
+        final = cast("AgentState", agent.graph.get_state(thread_config(thread)).values)
+        episode = sessions.at(thread, final).episode
+        row = _finish(episode_of=episode, settings=settings, policy=policy, recorder=recorder, output=output)
+        saver.delete_thread(thread)
+    (_sessions_dir(root) / f"{thread}.json").unlink(missing_ok=True)
+    return row
+
+
+def _finish(
+    *, episode_of: Any, settings: PlaySettings, policy: Policy, recorder: Recorder, output: Output
+) -> dict[str, object]:
+    trajectory = trajectory_of(
+        episode_of,
+        policy,
+        recorder,
+        suite=settings.suite,
+        max_turns=settings.max_turns,
+        brief=settings.brief,
+        human_patient=settings.patient == "human",
+    )
+    path = Path(settings.out) / FILE_NAME
+    append(path, trajectory)
+    output.say(evidence_table(episode_of))
+    output.say(reward_table(trajectory.reward))
+    for verdict in trajectory.verdicts:
+        output.say(f"safety: severity {verdict['severity']} {verdict['rule']}: {verdict['message']}", style="red")
+    output.say(f"trajectory: {path}")
+    return episode_row(trajectory, path)
+
+
+def _drive(agent: Agent, thread: str, state: AgentState | None, output: Output, *, shows_ticket: bool) -> None:
+    """Stream the graph until it ends, asking a person where a verdict wants one."""
+    given: Any = state
+    config = thread_config(thread)
+    if state is None and agent.graph.get_state(config).values == {}:
+        raise CommandError(f"the play {thread} was left before it began: start it again")
+    if state is None and (asked := agent.graph.get_state(config).interrupts):
+        given = Command(resume=_confirm(cast("Mapping[str, object]", asked[0].value), output))
+    while True:
+        question: object = None
+        updates = agent.graph.stream(given, config, stream_mode="updates", durability="sync")
+        for update in updates:
+            for node, change in cast("dict[str, Any]", update).items():
+                if node == "__interrupt__":
+                    question = change[0].value
+                else:
+                    _show(node, change or {}, output, shows_ticket)
+        if question is None:
+            return
+        given = Command(resume=_confirm(cast("Mapping[str, object]", question), output))
+
+
+def _show(node: str, change: Mapping[str, Any], output: Output, shows_ticket: bool) -> None:
+    for message in cast("list[BaseMessage]", change.get("messages", [])):
+        if node == "begin" and isinstance(message, HumanMessage) and shows_ticket:
+            output.say(Panel(Text(message.text), title="case", border_style="blue"))
+        elif isinstance(message, AIMessage):
+            _show_action(message.text, output)
+        elif isinstance(message, ToolMessage):
+            output.say(f"  {message.name} -> {_shortened(message.text)}", style="dim")
+        elif isinstance(message, HumanMessage) and node != "begin":
+            output.say(f"  {message.text}", style="green")
+
+
+def _show_action(text: str, output: Output) -> None:
+    action = parse_action(text)
+    if action.speech:
+        output.say(f"doctor: {action.speech}", style="bold")
+    for call in action.calls:
+        shown = f"{call.name} {json.dumps(call.arguments, ensure_ascii=False)}" if isinstance(call, Call) else f"malformed: {call.why}"
+        output.say(f"> {shown}", style="cyan")
+
+
+def _shortened(text: str, longest: int = 400) -> str:
+    return text if len(text) <= longest else f"{text[:longest]} … ({len(text)} characters)"
+
+
+def _confirm(question: Mapping[str, object], output: Output) -> bool:
+    """Ask a person at the terminal; without one the answer is no."""
+    if not sys.stdin.isatty():
+        return False
+    output.console.print(f"confirm? {json.dumps(question, ensure_ascii=False, indent=1)}", markup=False)
+    return input("carry it out? [y/N] ").strip().lower() in ("y", "yes")
+
+
+def _asker(output: Output, seat: str) -> Any:
+    """Asks the person in a seat for a line; an empty line is asked again."""
+
+    def ask(shown: str) -> str:
+        if seat == "doctor":
+            output.say(Panel(Text(shown), title="you see", border_style="blue"))
+        else:
+            output.say(f"the doctor says: {shown}", style="bold")
+        while True:
+            typed = input(f"{seat}> ").strip()
+            if typed in ("/quit", "/exit"):
+                raise KeyboardInterrupt
+            if typed == "/help":
+                output.say('text is speech; /TOOL key=value calls a tool; /submit_answer diagnosis="..." plan="..."; /quit leaves')
+            elif typed:
+                return typed
+
+    return ask

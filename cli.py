@@ -1,0 +1,64 @@
+"""The one command, `medgym`. It only wires: each floor's verbs live in its own `commands` module."""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+import typer
+from click.exceptions import ClickException
+
+from . import __version__
+from .agent import commands as agent_commands
+from .env import commands as env_commands
+from .tools import commands as tools_commands
+from .tools.console import USAGE, CommandError
+
+app = typer.Typer(
+    name="medgym",
+    help="A clinical agent gym. A research tool, not for clinical use.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+app.command()(agent_commands.play)
+app.command()(agent_commands.run)
+app.command()(agent_commands.sessions)
+app.command()(env_commands.validate)
+app.command()(env_commands.replay)
+app.add_typer(env_commands.tasks, name="tasks")
+app.add_typer(env_commands.tools, name="tools")
+app.add_typer(tools_commands.kb, name="kb")
+app.command()(tools_commands.doctor)
+
+
+@app.command()
+def version() -> None:
+    """The version."""
+    typer.echo(__version__)
+
+
+def main() -> None:
+    """Entry point: errors that a user can mend are one line on standard error, with their exit code."""
+    logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
+    try:
+        code = app(standalone_mode=False)
+    except CommandError as error:
+        code = _fail(str(error), error.code)
+    except ClickException as error:
+        error.show()
+        code = USAGE
+    except typer.Abort:
+        code = _fail("left", 1)
+    except (KeyError, ValueError) as error:
+        code = _fail(str(error.args[0]) if error.args else str(error), USAGE)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _fail(message: str, code: int) -> int:
+    sys.stderr.write(f"medgym: {message}\n")
+    return code
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,38 @@
+"""The MCP face: the entry of a server's tool list. `mcp` is imported on first use."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from ..spec import Effect, ToolSpec
+
+if TYPE_CHECKING:
+    from mcp.types import Tool
+
+
+def as_mcp_tool(spec: ToolSpec) -> Tool:
+    """The tool as an MCP server lists it; its input schema is `spec.parameters`.
+
+    Hints: a read changes nothing; a write adds an event to the record and destroys nothing; a terminal call ends the
+    case, which cannot be taken back. No tool reaches outside its desk.
+    """
+    from mcp.types import Tool, ToolAnnotations
+
+    hints = ToolAnnotations(
+        read_only_hint=spec.effect is Effect.READ,
+        destructive_hint=spec.effect is Effect.TERMINAL,
+        open_world_hint=False,
+    )
+    return Tool(
+        name=spec.name,
+        description=spec.description,
+        input_schema=copy.deepcopy(spec.parameters),
+        annotations=hints,
+    )
+
+
+def mcp_tools(specs: Iterable[ToolSpec]) -> list[Tool]:
+    """The tools of a server's `tools/list`."""
+    return [as_mcp_tool(spec) for spec in specs]
