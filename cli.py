@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 import sys
+from typing import NoReturn
 
 import typer
-from click.exceptions import ClickException
 
 from . import __version__
 from .agent import commands as agent_commands
@@ -42,22 +42,16 @@ def main() -> None:
     """Entry point: errors that a user can mend are one line on standard error, with their exit code."""
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
     try:
-        code = app(standalone_mode=False)
+        app()
     except CommandError as error:
-        code = _fail(str(error), error.code)
-    except ClickException as error:
-        error.show()
-        code = USAGE
-    except typer.Abort:
-        code = _fail("left", 1)
+        _fail(str(error), error.code)
     except (KeyError, ValueError) as error:
-        code = _fail(str(error.args[0]) if error.args else str(error), USAGE)
-    sys.exit(code if isinstance(code, int) else 0)
+        _fail(str(error.args[0]) if error.args else str(error), USAGE)
 
 
-def _fail(message: str, code: int) -> int:
+def _fail(message: str, code: int) -> NoReturn:
     sys.stderr.write(f"medgym: {message}\n")
-    return code
+    sys.exit(code)
 
 
 if __name__ == "__main__":

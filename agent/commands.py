@@ -24,7 +24,9 @@ from .report import episode_row
 from .runner import run_many
 
 Json = Annotated[bool, typer.Option("--json", help="One JSON object per line and nothing else.")]
-PolicyName = Annotated[str, typer.Option("--policy", help="expert, random, do-nothing, human, openai:MODEL, local:PATH ...")]
+PolicyName = Annotated[
+    str, typer.Option("--policy", help="expert, random, do-nothing, human, openai:MODEL, local:PATH ...")
+]
 Out = Annotated[Path | None, typer.Option("--out", help="Folder for trajectories; default: runs/<policy>.")]
 Suite = Annotated[str, typer.Option("--suite", help="Frozen suite of tasks.")]
 Seed = Annotated[int, typer.Option("--seed", help="Picks the case and seeds the policy.")]
@@ -41,7 +43,13 @@ Brief = Annotated[bool, typer.Option("--brief", help="A short system prompt, for
 
 
 def _options(
-    guided: bool, tokens: int, temperature: float, base_url: str | None, dtype: str, threads: int | None, cache: Path | None
+    guided: bool,
+    tokens: int,
+    temperature: float,
+    base_url: str | None,
+    dtype: str,
+    threads: int | None,
+    cache: Path | None,
 ) -> PolicyOptions:
     if dtype not in ("float32", "bfloat16", "auto"):
         raise CommandError(f"--dtype {dtype} is not one of float32, bfloat16, auto")
@@ -82,7 +90,9 @@ def play(
     threads: Threads = None,
     brief: Brief = False,
     out: Out = None,
-    resume: Annotated[str | None, typer.Option("--resume", help="Continue an interrupted play: its id, or 'last'.")] = None,
+    resume: Annotated[
+        str | None, typer.Option("--resume", help="Continue an interrupted play: its id, or 'last'.")
+    ] = None,
     cache_dir: CacheDir = None,
     state_dir: StateDir = None,
     as_json: Json = False,

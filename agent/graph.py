@@ -16,7 +16,7 @@ from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import BaseCheckpointSaver
-from langgraph.graph import END, START, StateGraph
+from langgraph.graph import START, StateGraph
 from langgraph.graph.state import CompiledStateGraph
 from langgraph.types import Command, interrupt
 
@@ -59,15 +59,15 @@ def build_agent(
     """
     nodes = _Nodes(model_for, guided, ask_human, sessions or Sessions())
     graph = StateGraph(AgentState)
-    graph.add_node("begin", nodes.begin)
-    graph.add_node("policy", nodes.policy)
-    graph.add_node("guard", nodes.guard)
-    graph.add_node("act", nodes.act)
+    graph.add_node("begin", nodes.begin)  # pyright: ignore[reportUnknownMemberType]
+    graph.add_node("policy", nodes.policy)  # pyright: ignore[reportUnknownMemberType]
+    graph.add_node("guard", nodes.guard)  # pyright: ignore[reportUnknownMemberType]
+    graph.add_node("act", nodes.act)  # pyright: ignore[reportUnknownMemberType]
     graph.add_edge(START, "begin")
     graph.add_edge("begin", "policy")
     graph.add_edge("policy", "guard")
     graph.add_edge("act", "guard")
-    compiled = cast("AgentGraph", graph.compile(checkpointer=checkpointer))  # pyright: ignore[reportUnknownMemberType]
+    compiled = graph.compile(checkpointer=checkpointer)  # pyright: ignore[reportUnknownMemberType]
     return Agent(compiled, nodes.sessions)
 
 
@@ -75,7 +75,7 @@ def make(config: RunnableConfig) -> AgentGraph:
     """The graph for `langgraph.json`: `configurable` may name `policy` (default expert) and its options."""
     from .policies import make_policy
 
-    settings = cast("dict[str, Any]", config.get("configurable", {}))
+    settings = config.get("configurable", {})
     policy = make_policy(str(settings.get("policy", "expert")))
     return build_agent(policy.model_for, guided=bool(settings.get("guided", False)), ask_human=True).graph
 
@@ -100,7 +100,7 @@ class _Nodes:
         thread = _thread(config)
         episode = self.sessions.at(thread, state).episode
         model = self._model(thread, episode)
-        extra = {"tools": guided_schemas(episode)} if self.guided else {}
+        extra: dict[str, Any] = {"tools": guided_schemas(episode)} if self.guided else {}
         answer = model.invoke(state["messages"], config, **extra)
         opened: OpenTurn = {"text": answer.text, "confirmed": []}
         return {"messages": [AIMessage(content=answer.text, id=answer.id)], "open": opened, "decision": None}
@@ -127,7 +127,7 @@ class _Nodes:
             "open": None,
             "ended": over or "",
         }
-        return Command(goto=END if over else "policy", update=update)
+        return Command(goto="__end__" if over else "policy", update=update)
 
     def act(self, state: AgentState, config: RunnableConfig) -> Update:
         """Carry out the call that guard reviewed."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -108,14 +108,16 @@ def _stored_options(options: PolicyOptions) -> dict[str, object]:
 
 
 @contextmanager
-def _checkpointer(root: Path) -> Iterator[SqliteSaver]:
+def _checkpointer(root: Path) -> Generator[SqliteSaver]:
     root.mkdir(parents=True, exist_ok=True)
     with sqlite3.connect(root / "plays.sqlite", check_same_thread=False, timeout=30) as connection:
         yield SqliteSaver(connection)
     connection.close()
 
 
-def _play(root: Path, thread: str, settings: PlaySettings, state: AgentState | None, output: Output) -> dict[str, object]:
+def _play(
+    root: Path, thread: str, settings: PlaySettings, state: AgentState | None, output: Output
+) -> dict[str, object]:
     try:
         policy = make_policy(settings.policy, settings.options, ask=_asker(output, "doctor"), progress=output.note)
     except PolicyError as error:
@@ -175,9 +177,9 @@ def _drive(agent: Agent, thread: str, state: AgentState | None, output: Output, 
         given = Command(resume=_confirm(cast("Mapping[str, object]", asked[0].value), output))
     while True:
         question: object = None
-        updates = agent.graph.stream(given, config, stream_mode="updates", durability="sync")
-        for update in updates:
-            for node, change in cast("dict[str, Any]", update).items():
+        stream = cast("Callable[..., Iterator[dict[str, Any]]]", agent.graph.stream)  # pyright: ignore[reportUnknownMemberType]
+        for update in stream(given, config, stream_mode="updates", durability="sync"):
+            for node, change in update.items():
                 if node == "__interrupt__":
                     question = change[0].value
                 else:
@@ -204,7 +206,11 @@ def _show_action(text: str, output: Output) -> None:
     if action.speech:
         output.say(f"doctor: {action.speech}", style="bold")
     for call in action.calls:
-        shown = f"{call.name} {json.dumps(call.arguments, ensure_ascii=False)}" if isinstance(call, Call) else f"malformed: {call.why}"
+        shown = (
+            f"{call.name} {json.dumps(call.arguments, ensure_ascii=False)}"
+            if isinstance(call, Call)
+            else f"malformed: {call.why}"
+        )
         output.say(f"> {shown}", style="cyan")
 
 
@@ -233,7 +239,9 @@ def _asker(output: Output, seat: str) -> Any:
             if typed in ("/quit", "/exit"):
                 raise KeyboardInterrupt
             if typed == "/help":
-                output.say('text is speech; /TOOL key=value calls a tool; /submit_answer diagnosis="..." plan="..."; /quit leaves')
+                output.say(
+                    "text is speech; /TOOL key=value calls a tool, e.g. /order_lab_test test_name=ECG; /quit leaves"
+                )
             elif typed:
                 return typed
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import cast
 
 from langchain_core.runnables import RunnableConfig
 
@@ -18,10 +17,11 @@ from .state import AgentState
 RECURSION_LIMIT = 10_000  # graph steps; the episode's own budget ends long before
 
 
-def start_state(task: Task, seed: int, *, suite: str = "v1", max_turns: int | None = None, brief: bool = False) -> AgentState:
+def start_state(
+    task: Task, seed: int, *, suite: str = "v1", max_turns: int | None = None, brief: bool = False
+) -> AgentState:
     """The graph's input for an episode."""
-    state = {"task": task.id, "suite": suite, "seed": seed, "max_turns": max_turns, "brief": brief, "closed": []}
-    return cast("AgentState", {**state, "messages": []})
+    return AgentState(task=task.id, suite=suite, seed=seed, max_turns=max_turns, brief=brief, messages=[], closed=[])
 
 
 def thread_config(thread: str) -> RunnableConfig:
@@ -30,7 +30,14 @@ def thread_config(thread: str) -> RunnableConfig:
 
 
 def run_episode(
-    agent: Agent, policy: Policy, task: Task, seed: int, *, suite: str = "v1", max_turns: int | None = None, brief: bool = False
+    agent: Agent,
+    policy: Policy,
+    task: Task,
+    seed: int,
+    *,
+    suite: str = "v1",
+    max_turns: int | None = None,
+    brief: bool = False,
 ) -> Trajectory:
     """Play one episode to its end; headless, so that what wants a human's word is refused."""
     thread = f"{task.id}/{seed}/{policy.name}"

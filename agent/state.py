@@ -6,7 +6,7 @@ import operator
 from typing import Annotated, NotRequired, TypedDict
 
 from langchain_core.messages import AnyMessage
-from langgraph.graph.message import add_messages
+from langgraph.graph import add_messages
 
 
 class OpenTurn(TypedDict):

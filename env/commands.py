@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated, cast
 
 import typer
+from rich.progress import Progress, TaskID
 from rich.table import Table
 
 from ..tools.console import FINDING, CommandError, Output, leave
@@ -42,7 +43,13 @@ def list_tools(domain: DomainName = None, as_json: Json = False) -> None:
         holders = [name for name, names in shelves.items() if spec.name in names]
         if domain is not None and domain not in holders:
             continue
-        row = {"name": spec.name, "domain": holders, "kind": spec.kind.value, "effect": spec.effect.value, "core": spec.core}
+        row = {
+            "name": spec.name,
+            "domain": holders,
+            "kind": spec.kind.value,
+            "effect": spec.effect.value,
+            "core": spec.core,
+        }
         output.emit({**row, "description": spec.description})
         table.add_row(spec.name, ", ".join(holders), spec.kind.value, spec.effect.value, "core" if spec.core else "")
     output.say(table)
@@ -58,19 +65,22 @@ def try_tool(
     """Call one tool on a case; `patient_id` is filled in where it is left out. Exit code 1 on a tool error."""
     output = Output(as_json)
     try:
-        given = cast("object", json.loads(arguments))
+        given: object = json.loads(arguments)
     except ValueError as error:
         raise CommandError(f"the arguments are not JSON: {error}") from error
     chosen = find_task(task) if task else load_domain(domain_names()[0]).tasks()[0]
     episode = Episode(chosen)
     spec = all_tools().get(name)
     if spec is not None and isinstance(given, dict) and "patient_id" in spec.args.model_fields:
-        given = {"patient_id": chosen.chart.patient_id, **cast("dict[str, object]", given)}
+        filled: dict[str, object] = {"patient_id": chosen.chart.patient_id, **cast("dict[str, object]", given)}
+        given = filled
     if spec is not None:
         episode.desk.shelf.offer(spec)
-    call = episode.step(write_call(name, given)).calls[0]
+    call = episode.step(write_call(name, cast("object", given))).calls[0]
     result = json.loads(call.result)
-    output.emit({"name": name, "arguments": given, "task": chosen.id, "error": call.error, "result": result})
+    output.emit(
+        {"name": name, "arguments": cast("object", given), "task": chosen.id, "error": call.error, "result": result}
+    )
     output.say(json.dumps(result, indent=2, ensure_ascii=False))
     leave(FINDING if call.error else 0)
 
@@ -129,9 +139,11 @@ def validate(
         chosen = every if n is None or n >= len(every) else [every[int(i * len(every) / n)] for i in range(n)]
         with output.progress() as shown:
             bar = shown.add_task(one.name, total=len(chosen))
-            found = validate_domain(
-                one, chosen, lambda what, done, total: shown.update(bar, description=what, completed=done, total=total)
-            )
+
+            def tell(what: str, done: int, total: int, shown: Progress = shown, bar: TaskID = bar) -> None:
+                shown.update(bar, description=what, completed=done, total=total)
+
+            found = validate_domain(one, chosen, tell)
         output.emit(found.to_json())
         table = Table("measure", "value", "limit", title=f"{one.name}: {found.n_tasks} tasks")
         for name, (low, high) in LIMITS.items():
@@ -149,7 +161,7 @@ def replay(
     path: Annotated[Path, typer.Argument(help="Folder of a run, or one trajectory file.", exists=True)],
     as_json: Json = False,
 ) -> None:
-    """Play stored trajectories again and compare observations, verdicts, reward and record; exit code 1 if any differ."""
+    """Play stored trajectories again and compare observations, verdicts, reward, record; exit code 1 if any differ."""
     output = Output(as_json)
     episodes = total = 0
     with output.progress() as shown:
@@ -167,5 +179,3 @@ def replay(
     output.emit({"episodes": episodes, "differences": total})
     output.say(f"{episodes} episodes replayed, {total} differences")
     leave(FINDING if total else 0)
-
-

@@ -32,7 +32,8 @@ class ClinicalEnv(gymnasium.Env[str, str]):
         render_mode: `ansi` returns the last turn as text, `human` prints it.
     """
 
-    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["ansi", "human"], "render_fps": 4}
+    metadata: ClassVar[dict[str, Any]] = {  # pyright: ignore[reportIncompatibleVariableOverride]
+        "render_modes": ["ansi", "human"], "render_fps": 4}
 
     def __init__(
         self,
@@ -83,7 +84,8 @@ class ClinicalEnv(gymnasium.Env[str, str]):
         if episode is None or episode.ended is not None:
             raise ResetNeeded("call reset() first: no case is open")
         turn = episode.step(action)
-        over = episode.ended is not None
+        ended: str = episode.ended or ""
+        over, truncated = bool(ended), ended not in ("", "submitted")
         reward = episode.reward.composite if over else 0.0
         info: dict[str, Any] = {
             "task_id": episode.task.id,
@@ -96,7 +98,7 @@ class ClinicalEnv(gymnasium.Env[str, str]):
             info["breakdown"] = episode.reward.to_json()
         if self.render_mode == "human":
             self._show(self._last_turn())
-        return turn.observation, reward, episode.ended == "submitted", over and episode.ended != "submitted", info
+        return turn.observation, reward, over and not truncated, truncated, info
 
     def render(self) -> str | None:  # pyright: ignore[reportIncompatibleMethodOverride]
         """The last turn as text in mode `ansi`; mode `human` has printed it already."""

@@ -6,7 +6,7 @@ of the environments.
 
 from __future__ import annotations
 
-from gymnasium.envs.registration import register, registry
+from gymnasium.envs.registration import register, registry  # pyright: ignore[reportUnknownVariableType]
 
 from .domain_ids import domain_names, env_id
 

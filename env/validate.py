@@ -66,9 +66,10 @@ class Validation:
 
     def to_json(self) -> dict[str, object]:
         """Plain JSON."""
-        return {
+        values: dict[str, object] = {
             key: round(value, 6) if isinstance(value, float) else value for key, value in asdict(self).items()
-        } | {"ok": not self.failures, "failures": self.failures}
+        }
+        return {**values, "ok": not self.failures, "failures": self.failures}
 
 
 def validate_domain(domain: Domain, tasks: Sequence[Task] | None = None, progress: Progress | None = None) -> Validation:
@@ -134,4 +135,4 @@ def _resolves(task: Task, mark: str) -> bool:
         "drug": lambda: set(known_drugs()),
         "score": lambda: set(calculators()),
     }
-    return kind == "option" and bool(name) or (kind in known and name in known[kind]())
+    return (kind == "option" and bool(name)) or (kind in known and name in known[kind]())

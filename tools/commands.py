@@ -68,7 +68,10 @@ def get(
         passage = _open(index, cache_dir, output).get(passage_id)
     except UnknownPassage as error:
         raise CommandError(str(error)) from error
-    row = {name: getattr(passage, name) for name in ("id", "title", "text", "document", "section", "source", "kind", "year")}
+    row = {
+        name: getattr(passage, name)
+        for name in ("id", "title", "text", "document", "section", "source", "kind", "year")
+    }
     row |= {"licence": passage.licence, "certainty": passage.certainty, "sha256": passage.content_hash}
     output.emit(row)
     for name, value in row.items():

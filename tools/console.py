@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 
 import typer
@@ -52,9 +52,15 @@ class Output:
         self.console.print(text, style="dim", markup=False)
 
     @contextmanager
-    def progress(self) -> Iterator[Progress]:
+    def progress(self) -> Generator[Progress]:
         """A progress display with rate and remaining time; silent in JSON mode."""
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+        )
         with Progress(*columns, console=self.console, disable=self.as_json, transient=True) as shown:
             yield shown
 

@@ -44,6 +44,11 @@ class Effect(StrEnum):
 PatientId = Annotated[str, Field(min_length=1, max_length=32, description="Id of the patient of this case")]
 Text = Annotated[str, Field(max_length=4000)]
 
+MAX_FAULTS = 8  # faults that one error message names
+MAX_KEY = 80  # characters of a parameter's name, nested ones included
+MAX_DEPTH = 8  # objects and lists within each other
+_PLAIN_TEXT = "send plain text; newline and tab are allowed"
+
 # newline and tab are text; every other control character, and half a surrogate pair, is not
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 
@@ -80,12 +85,11 @@ class ToolSpec:
     example: Mapping[str, object] = field(default_factory=dict[str, object])
 
     def parse(self, arguments: object) -> BaseModel:
-        """Validated arguments; raises `ToolError('invalid_arguments')` naming every fault."""
+        """Validated arguments; raises `ToolError('invalid_arguments')` naming the faults."""
         if type(arguments) is not dict:
             raise ToolError("invalid_arguments", f"{self.name}: arguments must be a JSON object", self._usage())
         given = cast("dict[str, object]", arguments)
-        for key, value in given.items():
-            _refuse_control(self.name, str(key), value)
+        _refuse_unreadable(self.name, given)
         try:
             return self.args.model_validate(given)
         except ValidationError as error:
@@ -115,7 +119,7 @@ class ToolSpec:
 
     @cached_property
     def signature(self) -> str:
-        """One compact line for prompts: `name(a: string, b: integer = 5): first sentence`."""
+        """One compact line for prompts: `name(a: string, b?: integer): first sentence`; `?` may be left out."""
         properties = cast("dict[str, JsonObject]", self.parameters["properties"])
         required = cast("list[str]", self.parameters["required"])
         parts: list[str] = []
@@ -130,7 +134,8 @@ class ToolSpec:
 
     def _faults(self, error: ValidationError) -> str:
         lines: list[str] = []
-        for fault in error.errors(include_url=False, include_input=False):
+        faults = error.errors(include_url=False, include_input=False)
+        for fault in faults[:MAX_FAULTS]:
             where = ".".join(str(part) for part in fault["loc"]) or "arguments"
             if fault["type"] == "extra_forbidden":
                 near = nearest(where, self.args.model_fields)
@@ -139,6 +144,8 @@ class ToolSpec:
                 lines.append(f"{where} is missing")
             else:
                 lines.append(f"{where}: {fault['msg'][:1].lower()}{fault['msg'][1:]}")
+        if len(faults) > MAX_FAULTS:
+            lines.append(f"and {len(faults) - MAX_FAULTS} more")
         return f"{self.name}: {'; '.join(lines)}"
 
 
@@ -180,18 +187,26 @@ def _arguments_of(title: str, function: Handler) -> type[BaseModel]:
     return cast("type[BaseModel]", made)
 
 
-def _refuse_control(tool_name: str, key: str, value: object) -> None:
-    if isinstance(value, str):
-        if _CONTROL.search(value):
-            raise ToolError(
-                "invalid_arguments",
-                f"{tool_name}: {key} contains a control character",
-                "send plain text; newline and tab are allowed",
-            )
-    elif isinstance(value, (list, dict)):
-        items = cast("list[object]", value) if isinstance(value, list) else list(cast("JsonObject", value).values())
-        for item in items:
-            _refuse_control(tool_name, key, item)
+def _refuse_unreadable(tool_name: str, arguments: JsonObject) -> None:
+    """Refuse control characters in keys and texts however deep they lie, long keys, and bottomless nesting."""
+    rest: list[tuple[str, object, int]] = [("arguments", arguments, 0)]
+    while rest:
+        where, value, depth = rest.pop()
+        if isinstance(value, str):
+            if _CONTROL.search(value):
+                raise ToolError("invalid_arguments", f"{tool_name}: {where} contains a control character", _PLAIN_TEXT)
+        elif isinstance(value, (list, dict)):
+            if depth > MAX_DEPTH:
+                raise ToolError("invalid_arguments", f"{tool_name}: {where} is nested too deeply", "send flat values")
+            if isinstance(value, list):
+                rest.extend((where, item, depth + 1) for item in cast("list[object]", value))
+                continue
+            for key, item in cast("dict[object, object]", value).items():
+                name = str(key)
+                if len(name) > MAX_KEY or _CONTROL.search(name):
+                    fault = f"has a parameter name of more than {MAX_KEY} characters or with a control character"
+                    raise ToolError("invalid_arguments", f"{tool_name}: {where} {fault}", _PLAIN_TEXT)
+                rest.append((name if depth == 0 else where, item, depth + 1))
 
 
 def _plain(schema: object, definitions: Mapping[str, object] | None = None) -> object:

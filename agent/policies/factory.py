@@ -56,6 +56,8 @@ class Policy:
     sampling: Mapping[str, object] = field(default_factory=dict[str, object])
 
 
+SMALL_BUDGET = 128  # tokens per message below which guided calls leave optional arguments out, so that they end in time
+
 Ask = Callable[[str], str]
 Progress = Callable[[str], None]
 
@@ -97,7 +99,8 @@ def make_policy(
 
 
 def _local(name: str, path: str, options: PolicyOptions, progress: Progress | None) -> Policy:
-    from .local import LocalChatModel, MissingExtraError, Sampler, load_policy
+    from .local import LocalChatModel, MissingExtraError, load_policy
+    from .local.sampler import Sampler
 
     try:
         loaded = load_policy(
@@ -119,6 +122,8 @@ def _local(name: str, path: str, options: PolicyOptions, progress: Progress | No
             temperature=options.temperature,
             top_p=options.top_p,
             seed=episode.seed,
+            guided_max_string=min(48, max(12, options.max_new_tokens // 3)),
+            guided_drop_optional=options.max_new_tokens < SMALL_BUDGET,
         )
 
     sampling = {

@@ -6,7 +6,7 @@ refuses to return ids, or that tokenises the history anew, plays on; the run is 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 from langchain_core.callbacks import CallbackManagerForLLMRun
@@ -90,12 +90,13 @@ class OpenAIChatModel(BaseChatModel):
             "stop": stop or None,
         }
         settings = {name: value for name, value in settings.items() if value is not None}
+        create = cast("Callable[..., ChatCompletion]", self._client.chat.completions.create)
         if self._asks_ids:
             try:
-                return self._client.chat.completions.create(**settings, logprobs=True, extra_body=IDS)
+                return create(**settings, logprobs=True, extra_body=IDS)
             except BadRequestError:
                 self._asks_ids = False  # the server knows neither ids nor log-probabilities: ask without
-        return self._client.chat.completions.create(**settings)
+        return create(**settings)
 
 
 def openai_messages(messages: Sequence[BaseMessage]) -> list[dict[str, str]]:

@@ -1,7 +1,9 @@
 """Whether a statement asserts a phrase: whole words, not negated, not hedged away.
 
 The rules follow NegEx (Chapman WW et al. J Biomed Inform 2001;34:301) and ConText (Harkema H et al. J Biomed
-Inform 2009;42:839): a trigger before a phrase, in the same clause, negates it, and so does a few of them after it.
+Inform 2009;42:839): a trigger before a phrase, in the same clause, negates it, and so do a few predicates after it.
+What is only not excluded ("cannot rule out PE"), a differential, a comparison ("rather than PE") and a history are
+no assertions either; "probable", "suspected" and "possible" are, since a single diagnosis so marked is a commitment.
 """
 
 from __future__ import annotations
@@ -11,42 +13,88 @@ import unicodedata
 from collections.abc import Iterable
 from functools import lru_cache
 
-_BEFORE = re.compile(
-    r"\b(no|not|never|without|denies|denied|negative for|absence of|free of|rules? out|ruled out|excludes?|excluded"
-    r"|rather than|instead of|unlikely|less likely|less likely than|neither|nor|cannot be|isn t|wasn t|avoid|do not"
-    r"|don t|stop|withhold|hold|contraindicated|rule out|differential includes|as opposed to|except|other than)\b"
+_DASH = "‐-―−﹘﹣－"
+_LETTERS = str.maketrans(
+    {"æ": "ae", "Æ": "ae", "œ": "oe", "Œ": "oe", "α": "alpha", "β": "beta", "γ": "gamma", "≥": ">=", "≤": "<=", "’": "'", "‘": "'"}
+)
+_CONTRACTED = re.compile(r"\b(is|was|are|were|do|does|did|would|could|should|has|have|had)n'?t\b|\b(can)(?:no|')?t\b")
+
+_NOT_REALLY = re.compile(  # looks like a negation and is none
+    r"\b(?:not (?:only|just|merely|to be missed)|(?:no|without(?: a| any)?) (?:doubt|question|delay)|(?:do |to |can |must )?not delay"
+    r"|no longer in doubt|(?:none|nothing|no) other than|can not be anything (?:other|else) (?:than|but)|do not stop)\b"
+)
+_HEADING = re.compile(  # "Excluded: A, B": the colon ends no clause here
+    r"\b((?:ruled out|excluded|unlikely|avoid|contraindicated|stop|withhold|absent|negative|not|no|differentials?|history)\W?(?: \w+){0,2}) ?:"
+)
+_LIST = re.compile(  # negates a whole list, commas included
+    r"\b(?:no|denies|denied|negative for|free of|neither|nor|never|avoid(?:ing)?|(?:do|should|must|to) not|withhold(?:ing)?"
+    r"|stop(?:ping)?|hold(?:ing)?|discontinue|except|differentials?(?: diagnos[ie]s)?|contraindicated (?:are|is|drugs?)"
+    r"|(?:family |past |previous |prior |known )?history of|rules? out|excludes?|can not be|to exclude|(?:risk|fear) of)\b"
+)
+_PHRASE = re.compile(  # negates up to the next comma, unless a list with "or" follows
+    r"\b(?:not|without|absence of|rather than|instead of|as opposed to|other than|unlike|more likely than|previous|prior)\b"
+)
+_EITHER_WAY = re.compile(  # negates what follows ("CT ruled out PE") or what went before ("PE ruled out, ...")
+    r"(\b(?:is|was|are|were|been|being|be|as) (?:\w+ly )?)?\b(?:ruled out|excluded|excluding|unlikely|less likely|contraindicated)"
+    r"(?! ?(?:,|and\b|or\b|but\b|than\b|by\b|on\b|because\b|due\b|since\b|given\b|from\b|after\b|with\b|in\b|as\b|$))"
+)
+_ABSENT = r"(?:un(?:likely|supported|tenable)|improbable|doubtful|excluded|ruled out|absent|contraindicated|less likely|refuted|discarded)\b"
+_NOT_SO = (
+    r"not (?:yet |really |at all )?(?:present|likely|supported|suspected|confirmed|the|seen|found|evident|consistent|ruled out|excluded"
+    r"|indicated|recommended|advised|appropriate|possible|probable|detected|shown|proven|established|certain|clear|unlikely|given|needed)\b"
 )
 _AFTER = re.compile(
-    r"^\W*(is|was|has been|being|are|were|seems|appears)?\W*(un(?:likely|supported)|excluded|ruled out|not |negative|absent"
-    r"|contraindicated|can be excluded|less likely|to be avoided)"
+    r"[\s,()]*(?:(?:which|that|it|this) )?(?:is|was|are|were|(?:has|have|had) been|being|seems|appears|looks|(?:can|could|may|should|must|to) be)"
+    rf" (?:(?:\w+ly|now|also|very|already|thought|considered|felt|deemed|to be|thus) )*(?:{_ABSENT}|{_NOT_SO}|negative\b|avoided\b|withheld\b|stopped\b)"
+    rf"|[\s,()]*(?:{_ABSENT}|{_NOT_SO}|negative|to be avoided)(?= ?(?:[.,;:!?()\n]|$|by\b|on\b|and\b|but\b|because\b|after\b|given\b|from\b|in\b))"
+    r"|[\s,()]*(?:(?:which|that|it|this) )?(?:has|have|had) not been (?:excluded|ruled out|confirmed|found|shown|seen)\b"
+    r"|[\s,()]*(?:(?:which|that|it|this) )?(?:does|do|did|would|could|can|should) not (?:be|fit|explain|account|apply|match|seem|appear)\b"
 )
-_CLAUSE = re.compile(r"[.;:!?\n]|\bbut\b|\bhowever\b|\balthough\b|\bso\b|\btherefore\b|\binstead\b(?! of)")
+_CLAUSE = re.compile(
+    r"[.;:!?\n()]|\bbut\b|\bhowever\b|\balthough\b|\bso\b|\btherefore\b|\binstead\b(?! of)|\bhence\b|\bthus\b"
+    r"|(?:,|\band\b|\bthen\b)\s*(?:then )?(?=(?:give|start|begin|commence|administer|initiate|proceed|arrange|transfuse|treat) )"
+)
+_ANOTHER_WORD = re.compile(r"\b(?:non|pre|pseudo|anti) $")  # "non-STEMI" names no STEMI
 _WINDOW = 8  # words
 
 
 def fold(text: str) -> str:
-    """Lower case, plain letters, hyphens and apostrophes as blanks; clause marks stay."""
-    plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode().lower()
-    return re.sub(r"[^a-z0-9.;:!?,\n%<>=+/]+", " ", plain)
+    """Lower case, plain letters, hyphens as blanks, one spelling of ae and oe; clause marks stay."""
+    dashed = re.sub(rf"(?<=\s)[{_DASH}-]+(?=\s)|—", " ; ", text.translate(_LETTERS))
+    plain = unicodedata.normalize("NFKD", re.sub(rf"[{_DASH}]", "-", dashed)).encode("ascii", "ignore").decode().lower()
+    plain = _CONTRACTED.sub(lambda found: f"{found[1] or found[2]} not", plain)
+    plain = re.sub(r"[ao]e", "e", re.sub(r"'s?\b|'", "", plain))
+    return re.sub(r" +", " ", re.sub(r"[^a-z0-9.;:!?,\n%<>=+/()]+", " ", plain))
 
 
 @lru_cache(maxsize=8192)
 def _pattern(phrase: str) -> re.Pattern[str]:
     words = re.findall(r"[a-z0-9%<>=+/]+", fold(phrase))
-    return re.compile(r"(?<![a-z0-9])" + r"[ ,]+".join(map(re.escape, words)) + r"(?:e?s)?(?![a-z0-9])")
+    return re.compile(r"(?<![a-z0-9])" + r"[ ,()]+".join(map(re.escape, words)) + r"(?:e?s)?(?![a-z0-9])")
 
 
 def mentions(text: str, phrase: str) -> list[tuple[int, int]]:
-    """Where a phrase stands in a folded text, as whole words (a plural counts)."""
-    return [match.span() for match in _pattern(phrase).finditer(text)] if fold(phrase).strip() else []
+    """Where a phrase stands in a folded text, as whole words (a plural counts, "non-" before it does not)."""
+    if not re.search(r"[a-z0-9%<>=+/]", fold(phrase)):
+        return []
+    found = _pattern(phrase).finditer(text)
+    return [match.span() for match in found if not _ANOTHER_WORD.search(text[max(0, match.start() - 8) : match.start()])]
 
 
 def negated(text: str, start: int, end: int) -> bool:
-    """Whether the mention at `start:end` of a folded text is negated within its clause."""
-    before = _CLAUSE.split(text[:start])[-1]
-    window = " ".join(before.replace(",", " , ").split()[-_WINDOW:])
-    after = _CLAUSE.split(text[end:])[0]
-    return bool(_BEFORE.search(window)) or bool(_AFTER.match(after))
+    """Whether the mention at `start:end` of a folded text is negated, or only weighed, within its clause."""
+    before = _CLAUSE.split(_HEADING.sub(r"\1 ", text[:start]))[-1]
+    window = _NOT_REALLY.sub(" ", " ".join(before.replace(",", " , ").split()[-_WINDOW:]) + " ")
+    if _AFTER.match(text[end:]) or _LIST.search(window):
+        return True
+    near = window if _is_list(before, text[end:]) else window.rpartition(",")[2]
+    return bool(_PHRASE.search(near)) or any(not found[1] for found in _EITHER_WAY.finditer(window))
+
+
+def _is_list(before: str, after: str) -> bool:
+    """Whether a mention after a comma goes on a list: "not A, B or C"."""
+    rest = _CLAUSE.split(after)[0]
+    return bool(re.match(r"[^,]{0,30}(?:,[^,]{0,30})*\b(?:or|nor)\b", rest) or re.search(r"\b(?:or|nor) [^,]*$", before))
 
 
 def asserts(text: str, phrase: str) -> bool:
@@ -70,17 +118,19 @@ def asserted_names(text: str, names: Iterable[str]) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-_COMPLICATION = re.compile(r"\b(?:complicated by|with|causing|leading to|and secondary)\b")
+_BEHIND = re.compile(
+    r"\b(?:complicated by|with|causing|leading to|resulting in|and secondary|due to|caused by|secondary to|triggered by|in the setting of)\b"
+)
 
 
 def names_only(text: str, accepted: Iterable[str], others: Iterable[str]) -> bool:
     """Whether a text asserts one of `accepted` and none of `others`: a list of all options is no answer.
 
-    One other condition may stand behind the answer as its complication ("cholangitis with sepsis").
+    One other condition may stand behind the answer as its complication or cause ("cholangitis with sepsis").
     """
     own = {fold(name).strip() for name in accepted}
     names = [*accepted, *others]
-    main, *behind = _COMPLICATION.split(fold(text), maxsplit=1)
+    main, *behind = _BEHIND.split(fold(text), maxsplit=1)
     found = {fold(name).strip() for name in asserted_names(main, names)}
     complications = {fold(name).strip() for name in asserted_names(" ".join(behind), names)} - own
     if not found & own:  # the connective may be part of the answer's own name

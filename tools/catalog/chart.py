@@ -11,10 +11,10 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from ..desk import Desk
+from ..errors import ToolError, nearest
 from ..facts import allergy_facts
 from ..record import LabResult, Medication
 from ..record.testcatalog import test_names, tests_called
-from ..errors import ToolError, nearest
 from ..spec import JsonObject, Kind, PatientId, tool
 
 _PATIENT = {"patient_id": "P0000"}
@@ -108,7 +108,7 @@ def get_vital_signs_trend(
 def get_lab_results(
     desk: Desk,
     patient_id: PatientId,
-    category: Annotated[str, Field(max_length=40, description="Only this category, e.g. chemistry; empty for all")] = "",
+    category: Annotated[str, Field(max_length=40, description="Only this category, e.g. urine; empty for all")] = "",
     test_name: Annotated[str, Field(max_length=80, description="Only this test; empty for all")] = "",
     last_n: Annotated[int, Field(ge=1, le=100, description="At most this many, the latest")] = 50,
 ) -> JsonObject:
@@ -126,9 +126,9 @@ def get_lab_results(
             raise ToolError("not_found", f"no test is called {test_name!r}", nearest(test_name.lower(), test_names()))
         results = [row for row in results if row.test in wanted]
     results = results[-last_n:]
-    ordered = {order.test: order.due for order in record.orders}
+    obtained = {id(order.result) for order in record.orders}  # a row of the chart obtains no ordered test
     for row in results:
-        desk.mark(f"result:{row.test}" if row.test in ordered else "chart:labs")
+        desk.mark(f"result:{row.test}" if id(row) in obtained else "chart:labs")
     return {
         "patient_id": patient_id,
         "now": record.now,
@@ -171,11 +171,16 @@ def get_allergy_list(desk: Desk, patient_id: PatientId) -> JsonObject:
     for allergy in record.chart.allergies:
         word = allergy.allergen.lower()
         related = [
-            {"agent": row.related_agent, "cross_reactivity": row.cross_reactivity, "action": row.action, "source": row.source}
+            {
+                "agent": row.related_agent,
+                "cross_reactivity": row.cross_reactivity,
+                "action": row.action,
+                "source": row.source,
+            }
             for row in allergy_facts()
             if row.certainty == "high" and (word in row.culprit.lower() or row.culprit.split(" (")[0].lower() in word)
         ]
-        rows.append(asdict(allergy) | {"related": related})
+        rows.append({**asdict(allergy), "related": related})
     return {"patient_id": patient_id, "allergies": rows}
 
 

@@ -82,7 +82,7 @@ def get_differential_diagnosis(
     desk: Desk,
     symptoms: Annotated[str, Field(min_length=1, max_length=2000, description="Findings so far, in words")],
 ) -> JsonObject:
-    """Conditions that share the given findings, best match first, with what speaks for each and what would confirm it."""
+    """Conditions that share the given findings, best match first, with what speaks for each and what confirms it."""
     ranked = rank_diseases(symptoms)[:8]
     if not ranked:
         raise ToolError("not_found", "no condition in the tables shares these findings", "name findings, not questions")

@@ -50,7 +50,13 @@ def monograph(drug: str) -> JsonObject:
             for row in dosing_of(drug)
         ],
         "maximum_doses": [
-            {"route": row.route, "population": row.population, "single": row.max_single, "daily": row.max_daily, "unit": row.unit}
+            {
+                "route": row.route,
+                "population": row.population,
+                "single": row.max_single,
+                "daily": row.max_daily,
+                "unit": row.unit,
+            }
             for row in max_dose_of(drug)
         ],
         "pregnancy": [
@@ -83,7 +89,8 @@ def check_drug_interaction(desk: Desk, drug_a: Drug, drug_b: Drug) -> JsonObject
         "drug_b": b,
         "worst": rows[0].severity if rows else "none on file",
         "interactions": [
-            {k: v for k, v in asdict(row).items() if k not in ("ansm_2020_level", "level", "mechanism_type")} for row in rows
+            {k: v for k, v in asdict(row).items() if k not in ("ansm_2020_level", "level", "mechanism_type")}
+            for row in rows
         ],
     }
 

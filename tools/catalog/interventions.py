@@ -24,7 +24,8 @@ _ICD10 = re.compile(r"[A-TV-Z]\d[0-9A-Z](\.[0-9A-Z]{1,4})?")
 def _icd10(code: str) -> str:
     folded = code.strip().upper()
     if folded and not _ICD10.fullmatch(folded):
-        raise ToolError("invalid_arguments", f"{code!r} is not an ICD-10-CM code", "form: a letter, two characters, e.g. I26.99")
+        hint = "form: a letter, two characters, e.g. I26.99"
+        raise ToolError("invalid_arguments", f"{code!r} is not an ICD-10-CM code", hint)
     return folded
 
 

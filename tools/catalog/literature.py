@@ -42,7 +42,13 @@ def disease_mark(passage: Passage) -> tuple[str, ...]:
 def shown_hit(hit: Hit) -> JsonObject:
     """A hit as the agent sees it."""
     passage = hit.passage
-    return {"id": passage.id, "title": passage.title, "source": passage.source, "score": round(hit.score, 3), "snippet": hit.snippet}
+    return {
+        "id": passage.id,
+        "title": passage.title,
+        "source": passage.source,
+        "score": round(hit.score, 3),
+        "snippet": hit.snippet,
+    }
 
 
 def opened(desk: Desk, passage: Passage) -> JsonObject:
@@ -77,7 +83,8 @@ def _open_document(desk: Desk, name: str, section: str) -> JsonObject:
         try:
             passages = desk.literature.document(desk.literature.get(name).document)
         except UnknownPassage as error:
-            raise ToolError("not_found", f"no document or passage {name!r}", "use an id that a search returned") from error
+            hint = "use an id that a search returned"
+            raise ToolError("not_found", f"no document or passage {name!r}", hint) from error
     known = [passage.section for passage in passages]
     if section:
         passages = [passage for passage in passages if passage.section.lower() == section.lower()]
@@ -119,8 +126,7 @@ def browse_wiki_entry(
     entry_id: Annotated[str, Field(min_length=1, max_length=200, description="Entry id from search_medical_wiki")],
 ) -> JsonObject:
     """Open an encyclopaedic entry with all its sections."""
-    entry = _open_document(desk, entry_id, "")
-    return entry
+    return _open_document(desk, entry_id, "")
 
 
 @tool(kind=ER, core=True, minutes=2, example={"query": "warfarin and metronidazole", "category": "interaction"})

