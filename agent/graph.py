@@ -45,6 +45,7 @@ def build_agent(
     *,
     checkpointer: BaseCheckpointSaver[str] | None = None,
     guided: bool = False,
+    max_new_tokens: int | None = None,
     ask_human: bool = False,
     sessions: Sessions | None = None,
 ) -> Agent:
@@ -54,10 +55,11 @@ def build_agent(
         model_for: the policy of an episode, as a LangChain chat model.
         checkpointer: where `play` keeps its states; headless runs have none.
         guided: pass the shelf's schemas to the model, which then decodes under their grammar.
+        max_new_tokens: of a guided message, so that only calls are offered that fit.
         ask_human: interrupt where a verdict wants a human's word; otherwise the call is refused.
         sessions: the live episodes; default: new ones.
     """
-    nodes = _Nodes(model_for, guided, ask_human, sessions or Sessions())
+    nodes = _Nodes(model_for, guided, max_new_tokens, ask_human, sessions or Sessions())
     graph = StateGraph(AgentState)
     graph.add_node("begin", nodes.begin)  # pyright: ignore[reportUnknownMemberType]
     graph.add_node("policy", nodes.policy)  # pyright: ignore[reportUnknownMemberType]
@@ -81,9 +83,12 @@ def make(config: RunnableConfig) -> AgentGraph:
 
 
 class _Nodes:
-    def __init__(self, model_for: ModelFor, guided: bool, ask_human: bool, sessions: Sessions) -> None:
+    def __init__(
+        self, model_for: ModelFor, guided: bool, max_new_tokens: int | None, ask_human: bool, sessions: Sessions
+    ) -> None:
         self.model_for = model_for
         self.guided = guided
+        self.max_new_tokens = max_new_tokens
         self.ask_human = ask_human
         self.sessions = sessions
         self.models: dict[str, tuple[Episode, BaseChatModel]] = {}
@@ -100,7 +105,7 @@ class _Nodes:
         thread = _thread(config)
         episode = self.sessions.at(thread, state).episode
         model = self._model(thread, episode)
-        extra: dict[str, Any] = {"tools": guided_schemas(episode)} if self.guided else {}
+        extra: dict[str, Any] = {"tools": guided_schemas(episode, self.max_new_tokens)} if self.guided else {}
         answer = model.invoke(state["messages"], config, **extra)
         opened: OpenTurn = {"text": answer.text, "confirmed": []}
         return {"messages": [AIMessage(content=answer.text, id=answer.id)], "open": opened, "decision": None}

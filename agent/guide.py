@@ -11,16 +11,26 @@ import copy
 from typing import cast
 
 from ..env.episode import Episode
+from ..tools.spec import ToolSpec
 
 JsonObject = dict[str, object]
+SMALL_BUDGET = 128  # tokens: room for the call itself and one short text
 AGAIN = ("order_lab_test", "wait", "get_lab_results", "submit_answer")
 
 
-def guided_schemas(episode: Episode) -> list[JsonObject]:
-    """OpenAI schemas for grammar-guided decoding of the next message."""
+def guided_schemas(episode: Episode, max_new_tokens: int | None = None) -> list[JsonObject]:
+    """OpenAI schemas for grammar-guided decoding of the next message.
+
+    Args:
+        episode: as it stands.
+        max_new_tokens: of the message; below `SMALL_BUDGET` only tools are offered whose required arguments are
+            short enough to be closed in time.
+    """
     offered = episode.desk.shelf.offered()
     answered = {call.name for turn in episode.turns for call in turn.calls if call.error is None}
     offered = [spec for spec in offered if spec.name in AGAIN or spec.name not in answered]
+    if max_new_tokens is not None and max_new_tokens < SMALL_BUDGET:
+        offered = [spec for spec in offered if _is_short(spec)]
     if episode.turns_left <= 1:
         offered = [spec for spec in offered if spec.name == "submit_answer"]
     patient = episode.record.chart.patient_id
@@ -33,3 +43,11 @@ def guided_schemas(episode: Episode) -> list[JsonObject]:
             properties["patient_id"] = {"type": "string", "enum": [patient]}
         schemas.append(schema)
     return schemas
+
+
+def _is_short(spec: ToolSpec) -> bool:
+    """At most one free text among the required arguments besides the patient, and no list or object."""
+    properties = cast("dict[str, JsonObject]", spec.parameters["properties"])
+    required = [properties[name] for name in cast("list[str]", spec.parameters["required"]) if name != "patient_id"]
+    texts = [schema for schema in required if schema.get("type") == "string" and "enum" not in schema]
+    return len(texts) <= 1 and not any(schema.get("type") in ("array", "object") for schema in required)

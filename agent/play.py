@@ -131,7 +131,12 @@ def _play(
         recorder.mark_untrainable("the play was interrupted and resumed: earlier ids are not in this stream")
     with _checkpointer(root) as saver, recording(recorder):
         agent = build_agent(
-            policy.model_for, checkpointer=saver, guided=policy.guided, ask_human=sys.stdin.isatty(), sessions=sessions
+            policy.model_for,
+            checkpointer=saver,
+            guided=policy.guided,
+            max_new_tokens=policy.max_new_tokens,
+            ask_human=sys.stdin.isatty(),
+            sessions=sessions,
         )
         try:
             _drive(agent, thread, state, output, shows_ticket=settings.policy != "human")

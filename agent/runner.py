@@ -77,7 +77,7 @@ def run_many(
     done: Callable[[Trajectory], None] | None = None,
 ) -> Iterator[Trajectory]:
     """Play (task, seed) pairs one after the other, each trajectory as it finishes."""
-    agent = build_agent(policy.model_for, guided=policy.guided)
+    agent = build_agent(policy.model_for, guided=policy.guided, max_new_tokens=policy.max_new_tokens)
     for task, seed in tasks:
         trajectory = run_episode(agent, policy, task, seed, suite=suite, max_turns=max_turns, brief=brief)
         if done is not None:

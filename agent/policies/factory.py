@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 from ...env.baselines import POLICIES
 from ...env.episode import Episode
+from ..guide import SMALL_BUDGET
 from .human import HumanChatModel
 from .scripted import ScriptedChatModel
 
@@ -46,6 +47,8 @@ class Policy:
         name: as it was asked for.
         model_for: the chat model for an episode; cheap, one per episode.
         records_tokens: whether a recorder should run along.
+        guided: whether messages are decoded under the grammar of the shelf.
+        max_new_tokens: of a message, where the policy has such a limit.
         sampling: settings for the trajectory.
     """
 
@@ -53,10 +56,9 @@ class Policy:
     model_for: Callable[[Episode], BaseChatModel]
     records_tokens: bool = False
     guided: bool = False
+    max_new_tokens: int | None = None
     sampling: Mapping[str, object] = field(default_factory=dict[str, object])
 
-
-SMALL_BUDGET = 128  # tokens per message below which guided calls leave optional arguments out, so that they end in time
 
 Ask = Callable[[str], str]
 Progress = Callable[[str], None]
@@ -133,4 +135,11 @@ def _local(name: str, path: str, options: PolicyOptions, progress: Progress | No
         "guided": options.guided,
         "dtype": options.dtype,
     }
-    return Policy(name, model_for, records_tokens=True, guided=options.guided, sampling=sampling)
+    return Policy(
+        name,
+        model_for,
+        records_tokens=True,
+        guided=options.guided,
+        max_new_tokens=options.max_new_tokens,
+        sampling=sampling,
+    )

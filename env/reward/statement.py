@@ -36,7 +36,7 @@ _PHRASE = re.compile(  # negates up to the next comma, unless a list with "or" f
 )
 _EITHER_WAY = re.compile(  # negates what follows ("CT ruled out PE") or what went before ("PE ruled out, ...")
     r"(\b(?:is|was|are|were|been|being|be|as) (?:\w+ly )?)?\b(?:ruled out|excluded|excluding|unlikely|less likely|contraindicated)"
-    r"(?! ?(?:,|and\b|or\b|but\b|than\b|by\b|on\b|because\b|due\b|since\b|given\b|from\b|after\b|with\b|in\b|as\b|$))"
+    r"(?! ?(?:,|and\b|or\b|but\b|than\b|by\b|on\b|because\b|due\b|since\b|given\b|from\b|after\b|with\b|in\b|as\b))"
 )
 _ABSENT = r"(?:un(?:likely|supported|tenable)|improbable|doubtful|excluded|ruled out|absent|contraindicated|less likely|refuted|discarded)\b"
 _NOT_SO = (
@@ -46,7 +46,7 @@ _NOT_SO = (
 _AFTER = re.compile(
     r"[\s,()]*(?:(?:which|that|it|this) )?(?:is|was|are|were|(?:has|have|had) been|being|seems|appears|looks|(?:can|could|may|should|must|to) be)"
     rf" (?:(?:\w+ly|now|also|very|already|thought|considered|felt|deemed|to be|thus) )*(?:{_ABSENT}|{_NOT_SO}|negative\b|avoided\b|withheld\b|stopped\b)"
-    rf"|[\s,()]*(?:{_ABSENT}|{_NOT_SO}|negative|to be avoided)(?= ?(?:[.,;:!?()\n]|$|by\b|on\b|and\b|but\b|because\b|after\b|given\b|from\b|in\b))"
+    rf"|[\s,:()]*(?:{_ABSENT}|{_NOT_SO}|negative|to be avoided)(?= ?(?:[.,;:!?()\n]|$|by\b|on\b|and\b|but\b|because\b|after\b|given\b|from\b|in\b))"
     r"|[\s,()]*(?:(?:which|that|it|this) )?(?:has|have|had) not been (?:excluded|ruled out|confirmed|found|shown|seen)\b"
     r"|[\s,()]*(?:(?:which|that|it|this) )?(?:does|do|did|would|could|can|should) not (?:be|fit|explain|account|apply|match|seem|appear)\b"
 )
@@ -63,7 +63,7 @@ def fold(text: str) -> str:
     dashed = re.sub(rf"(?<=\s)[{_DASH}-]+(?=\s)|—", " ; ", text.translate(_LETTERS))
     plain = unicodedata.normalize("NFKD", re.sub(rf"[{_DASH}]", "-", dashed)).encode("ascii", "ignore").decode().lower()
     plain = _CONTRACTED.sub(lambda found: f"{found[1] or found[2]} not", plain)
-    plain = re.sub(r"[ao]e", "e", re.sub(r"'s?\b|'", "", plain))
+    plain = re.sub(r"ae|oe(?!s\b)", "e", re.sub(r"'s?\b|'", "", plain))
     return re.sub(r" +", " ", re.sub(r"[^a-z0-9.;:!?,\n%<>=+/()]+", " ", plain))
 
 
