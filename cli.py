@@ -12,7 +12,7 @@ from . import __version__
 from .agent import commands as agent_commands
 from .env import commands as env_commands
 from .tools import commands as tools_commands
-from .tools.console import USAGE, CommandError
+from .tools.console import ENVIRONMENT, FINDING, USAGE, CommandError
 
 app = typer.Typer(
     name="medgym",
@@ -42,11 +42,34 @@ def main() -> None:
     """Entry point: errors that a user can mend are one line on standard error, with their exit code."""
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
     try:
-        app()
+        code = app(standalone_mode=False)
     except CommandError as error:
         _fail(str(error), error.code)
-    except (KeyError, ValueError) as error:
+    except _UsageError as error:
+        _misused(error)
+    except typer.Abort:
+        _fail("left", FINDING)
+    except KeyError as error:
         _fail(str(error.args[0]) if error.args else str(error), USAGE)
+    except ValueError as error:
+        _fail(str(error), USAGE)
+    except OSError as error:
+        _fail(str(error), ENVIRONMENT)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+_UsageError = typer.BadParameter.__bases__[0]  # typer brings its own click, and exports only some of its errors
+
+
+def _misused(error: Exception) -> NoReturn:
+    """One line for a wrong option or argument; the help where no command was given."""
+    context = getattr(error, "ctx", None)
+    said = str(getattr(error, "format_message")())  # noqa: B009
+    if type(error).__name__ == "NoArgsIsHelpError":
+        sys.stderr.write(f"{said}\n")
+        sys.exit(USAGE)
+    command = getattr(context, "command_path", "medgym")
+    _fail(f"{' '.join(said.split())} (`{command} --help` lists what there is)", USAGE)
 
 
 def _fail(message: str, code: int) -> NoReturn:

@@ -5,21 +5,22 @@ from __future__ import annotations
 import json
 import random
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from statistics import fmean, stdev
-from typing import Annotated
+from typing import Annotated, get_args
 
 import typer
 from rich.table import Table
 
 from ..env.domain import find_task, load_domain
 from ..env.domain_ids import domain_names
-from ..env.task import Task
+from ..env.task import Split, Task
 from ..env.trajectory import FILE_NAME, Trajectory, append
 from ..tools.cache import state_root
 from ..tools.console import ENVIRONMENT, CommandError, Output
-from .play import PlaySettings, new_play, resume_play, unfinished
-from .policies import Policy, PolicyError, PolicyOptions, make_policy
+from .play import PlaySettings, new_play, policy_error, resume_play, unfinished
+from .policies import Policy, PolicyError, PolicyOptions, PolicyUnavailable, make_policy
 from .report import episode_row
 from .runner import run_many
 
@@ -109,7 +110,7 @@ def play(
     else:
         options = _options(guided, max_new_tokens, temperature, base_url, dtype, threads, cache_dir)
         chosen = _pick(domain, task, suite, seed)
-        folder = (out or Path("runs") / policy.replace(":", "-").replace("/", "-")).absolute()
+        folder = _out(out, policy)
         finished = new_play(
             root, PlaySettings(chosen.id, suite, seed, policy, patient, max_turns, brief, str(folder), options), output
         )
@@ -148,11 +149,10 @@ def run(
     """Roll a policy over cases; trajectories go to a folder that `medgym replay` reads."""
     output = Output(as_json)
     options = _options(guided, max_new_tokens, temperature, base_url, dtype, threads, cache_dir)
-    made = ready(policy, options, output)
     pairs = draw_tasks(domain, suite, split, n, seed)
-    folder = (out or Path("runs") / policy.replace(":", "-").replace("/", "-")).absolute()
+    made = ready(policy, options, output)
+    folder = _out(out, policy)
     path = folder / FILE_NAME
-    folder.mkdir(parents=True, exist_ok=True)
     config = {"policy": policy, "domain": domain, "suite": suite, "split": split, "n": n, "seed": seed, "brief": brief}
     config |= {"max_turns": max_turns, "sampling": dict(made.sampling)}
     (folder / "run.json").write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
@@ -160,7 +160,7 @@ def run(
     with output.progress() as shown, (folder / "timings.csv").open("a", encoding="utf-8") as timings:
         bar = shown.add_task(f"{policy}", total=len(pairs))
         started = time.perf_counter()
-        for trajectory in run_many(made, pairs, suite=suite, max_turns=max_turns, brief=brief):
+        for trajectory in _played(run_many(made, pairs, suite=suite, max_turns=max_turns, brief=brief)):
             append(path, trajectory)
             rewards.append(_composite(trajectory))
             now = time.perf_counter()
@@ -178,7 +178,7 @@ def ready(policy: str, options: PolicyOptions, output: Output) -> Policy:
     try:
         return make_policy(policy, options, progress=output.note)
     except PolicyError as error:
-        raise CommandError(str(error), ENVIRONMENT if "pip install" in str(error) else 2) from error
+        raise policy_error(error) from error
 
 
 def draw_tasks(domain: str | None, suite: str, split: str | None, n: int, seed: int) -> list[tuple[Task, int]]:
@@ -186,10 +186,29 @@ def draw_tasks(domain: str | None, suite: str, split: str | None, n: int, seed: 
     names = [domain] if domain else list(domain_names())
     pool = [task for name in names for task in load_domain(name).tasks(suite) if split in (None, task.split)]
     if not pool:
-        raise CommandError(f"no task in suite {suite} of split {split!r}")
+        raise CommandError(f"no task in suite {suite} of split {split!r}: one of {', '.join(get_args(Split))}")
     order = pool[:]
     random.Random(seed).shuffle(order)
     return [(order[index % len(order)], seed + index) for index in range(n)]
+
+
+def _out(out: Path | None, policy: str) -> Path:
+    """The folder for trajectories, made if need be."""
+    folder = (out or Path("runs") / policy.replace(":", "-").replace("/", "-")).absolute()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with (folder / FILE_NAME).open("ab"):
+            pass
+    except OSError as error:
+        raise CommandError(f"--out {folder} cannot be written: {error.strerror}") from error
+    return folder
+
+
+def _played(trajectories: Iterator[Trajectory]) -> Iterator[Trajectory]:
+    try:
+        yield from trajectories
+    except PolicyUnavailable as error:
+        raise CommandError(str(error), ENVIRONMENT) from error
 
 
 def _composite(trajectory: Trajectory) -> float:

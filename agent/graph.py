@@ -107,8 +107,9 @@ class _Nodes:
         model = self._model(thread, episode)
         extra: dict[str, Any] = {"tools": guided_schemas(episode, self.max_new_tokens)} if self.guided else {}
         answer = model.invoke(state["messages"], config, **extra)
-        opened: OpenTurn = {"text": answer.text, "confirmed": []}
-        return {"messages": [AIMessage(content=answer.text, id=answer.id)], "open": opened, "decision": None}
+        text = str(answer.text)
+        opened: OpenTurn = {"text": text, "confirmed": [], "reply": ""}
+        return {"messages": [AIMessage(content=text, id=answer.id)], "open": opened, "decision": None}
 
     def guard(self, state: AgentState, config: RunnableConfig) -> Command[Literal["act", "policy", "__end__"]]:
         """Judge the next call, or close the turn."""
@@ -128,7 +129,7 @@ class _Nodes:
             self.models.pop(_thread(config), None)
         update: Update = {
             "messages": turn_messages(turn, number),
-            "closed": [opened],
+            "closed": [{**opened, "reply": turn.reply}],
             "open": None,
             "ended": over or "",
         }
@@ -146,7 +147,12 @@ class _Nodes:
         session.review = None
         agreed = state.get("decision")
         session.episode.carry_out(session.turn, review, agreed)
-        return {"open": {"text": opened["text"], "confirmed": [*opened["confirmed"], agreed]}, "decision": None}
+        done: OpenTurn = {
+            "text": opened["text"],
+            "confirmed": [*opened["confirmed"], agreed],
+            "reply": session.turn.reply,
+        }
+        return {"open": done, "decision": None}
 
     def _ask(self, review: Review) -> bool | None:
         if not self.ask_human:

@@ -1,7 +1,7 @@
 """What a guided policy may say next: the shelf's schemas, narrowed to this case.
 
-The patient's id is fixed to the one in the ticket; a tool that has answered is not offered again, but for those
-that serve more than once; and with one message left only `submit_answer` is. So a model too small to plan still
+The patient's id is fixed to the one in the ticket; a tool that was tried is not offered again, but for those that
+serve more than once and worked; and with one message left only `submit_answer` is. So a model too small to plan still
 moves on and ends its case. None of this narrows what an unguided policy may do.
 """
 
@@ -15,7 +15,7 @@ from ..tools.spec import ToolSpec
 
 JsonObject = dict[str, object]
 SMALL_BUDGET = 128  # tokens: room for the call itself and one short text
-AGAIN = ("order_lab_test", "wait", "get_lab_results", "submit_answer")
+AGAIN = ("order_lab_test", "wait", "get_lab_results")
 
 
 def guided_schemas(episode: Episode, max_new_tokens: int | None = None) -> list[JsonObject]:
@@ -27,8 +27,9 @@ def guided_schemas(episode: Episode, max_new_tokens: int | None = None) -> list[
             short enough to be closed in time.
     """
     offered = episode.desk.shelf.offered()
-    answered = {call.name for turn in episode.turns for call in turn.calls if call.error is None}
-    offered = [spec for spec in offered if spec.name in AGAIN or spec.name not in answered]
+    calls = [call for turn in episode.turns for call in turn.calls]
+    spent = {call.name for call in calls if call.error is not None or call.name not in AGAIN}
+    offered = [spec for spec in offered if spec.name == "submit_answer" or spec.name not in spent]
     if max_new_tokens is not None and max_new_tokens < SMALL_BUDGET:
         offered = [spec for spec in offered if _is_short(spec)]
     if episode.turns_left <= 1:

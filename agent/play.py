@@ -10,7 +10,7 @@ import json
 import sqlite3
 import sys
 from collections.abc import Callable, Generator, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -23,15 +23,16 @@ from rich.text import Text
 
 from ..env.action import Call, parse_action
 from ..env.domain import find_task
+from ..env.episode import Episode
 from ..env.patient import HumanPatient
 from ..env.trajectory import FILE_NAME, append
-from ..tools.console import ENVIRONMENT, CommandError, Output
+from ..tools.console import ENVIRONMENT, FINDING, USAGE, CommandError, Output
 from .graph import Agent, build_agent
-from .policies import Policy, PolicyError, PolicyOptions, make_policy
+from .policies import Policy, PolicyError, PolicyOptions, PolicyUnavailable, make_policy
 from .recorder import Recorder, recording
 from .report import episode_row, evidence_table, reward_table
 from .runner import start_state, thread_config, trajectory_of
-from .session import Sessions
+from .session import LogMismatch, Sessions
 from .state import AgentState
 
 
@@ -59,7 +60,7 @@ def unfinished(root: Path) -> list[dict[str, object]]:
     files = sorted(_sessions_dir(root).glob("*.json"), key=lambda file: file.stat().st_mtime)
     rows: list[dict[str, object]] = []
     for file in files:
-        stored = json.loads(file.read_text(encoding="utf-8"))
+        stored = _settings(file)
         with _checkpointer(root) as saver:
             held = saver.get_tuple(cast("Any", thread_config(file.stem)))
         values = held.checkpoint["channel_values"] if held is not None else {}
@@ -70,6 +71,7 @@ def unfinished(root: Path) -> list[dict[str, object]]:
 
 def new_play(root: Path, settings: PlaySettings, output: Output) -> dict[str, object]:
     """Start a play; the final row."""
+    policy = _policy(settings, output)
     folder = _sessions_dir(root)
     folder.mkdir(parents=True, exist_ok=True)
     policy_name = settings.policy.split(":", maxsplit=1)[0]
@@ -83,9 +85,7 @@ def new_play(root: Path, settings: PlaySettings, output: Output) -> dict[str, ob
             break
         except FileExistsError:
             number += 1
-    task = find_task(settings.task, settings.suite)
-    state = start_state(task, settings.seed, suite=settings.suite, max_turns=settings.max_turns, brief=settings.brief)
-    return _play(root, file.stem, settings, state, output)
+    return _play(root, file.stem, settings, policy, output, resumed=False)
 
 
 def resume_play(root: Path, wanted: str, output: Output, cache_dir: Path | None) -> dict[str, object]:
@@ -96,10 +96,32 @@ def resume_play(root: Path, wanted: str, output: Output, cache_dir: Path | None)
     chosen = ids[-1] if wanted == "last" else wanted
     if chosen not in ids:
         raise CommandError(f"no interrupted play {wanted!r}: one of {', '.join(ids)}")
-    stored = json.loads((_sessions_dir(root) / f"{chosen}.json").read_text(encoding="utf-8"))
+    stored = _settings(_sessions_dir(root) / f"{chosen}.json")
     options = PolicyOptions(**stored.pop("options"), cache_dir=cache_dir)
+    settings = PlaySettings(**stored, options=options)
+    if output.as_json and "human" in (settings.policy, settings.patient):
+        raise CommandError("a person needs a terminal: leave out --json")
     output.say(f"resuming {chosen}", style="bold")
-    return _play(root, chosen, PlaySettings(**stored, options=options), None, output)
+    return _play(root, chosen, settings, _policy(settings, output), output, resumed=True)
+
+
+def _settings(file: Path) -> dict[str, Any]:
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise CommandError(f"{file} is damaged ({error}): remove it", ENVIRONMENT) from error
+
+
+def _policy(settings: PlaySettings, output: Output) -> Policy:
+    try:
+        return make_policy(settings.policy, settings.options, ask=_asker(output, "doctor"), progress=output.note)
+    except PolicyError as error:
+        raise policy_error(error) from error
+
+
+def policy_error(error: PolicyError) -> CommandError:
+    """What a command says of a policy that cannot be had: the user's mistake, or something missing here."""
+    return CommandError(str(error), ENVIRONMENT if isinstance(error, PolicyUnavailable) else USAGE)
 
 
 def _stored_options(options: PolicyOptions) -> dict[str, object]:
@@ -110,24 +132,22 @@ def _stored_options(options: PolicyOptions) -> dict[str, object]:
 @contextmanager
 def _checkpointer(root: Path) -> Generator[SqliteSaver]:
     root.mkdir(parents=True, exist_ok=True)
-    with sqlite3.connect(root / "plays.sqlite", check_same_thread=False, timeout=30) as connection:
-        yield SqliteSaver(connection)
-    connection.close()
+    file = root / "plays.sqlite"
+    try:
+        with closing(sqlite3.connect(file, check_same_thread=False, timeout=30)) as connection:
+            yield SqliteSaver(connection)
+    except sqlite3.DatabaseError as error:
+        raise CommandError(f"{file}, where interrupted plays are kept, cannot be used: {error}", ENVIRONMENT) from error
 
 
 def _play(
-    root: Path, thread: str, settings: PlaySettings, state: AgentState | None, output: Output
+    root: Path, thread: str, settings: PlaySettings, policy: Policy, output: Output, *, resumed: bool
 ) -> dict[str, object]:
-    try:
-        policy = make_policy(settings.policy, settings.options, ask=_asker(output, "doctor"), progress=output.note)
-    except PolicyError as error:
-        (_sessions_dir(root) / f"{thread}.json").unlink(missing_ok=True)
-        raise CommandError(str(error), ENVIRONMENT if "pip install" in str(error) else 2) from error
     ask_patient = _asker(output, "patient")
     human = settings.patient == "human"
     sessions = Sessions(seat=(lambda interview: HumanPatient(interview, ask_patient)) if human else None)
     recorder = Recorder()
-    if state is None:
+    if resumed:
         recorder.mark_untrainable("the play was interrupted and resumed: earlier ids are not in this stream")
     with _checkpointer(root) as saver, recording(recorder):
         agent = build_agent(
@@ -138,23 +158,29 @@ def _play(
             ask_human=sys.stdin.isatty(),
             sessions=sessions,
         )
+        resume = f"resume it with: medgym play --resume {thread}"
         try:
-            _drive(agent, thread, state, output, shows_ticket=settings.policy != "human")
+            _drive(agent, thread, settings, output)
+            final = cast("AgentState", agent.graph.get_state(thread_config(thread)).values)
+            row = _finish(sessions.at(thread, final).episode, settings, policy, recorder, output)
         except (KeyboardInterrupt, EOFError):
-            raise CommandError(f"left; resume it with: medgym play --resume {thread}", 1) from None
-        final = cast("AgentState", agent.graph.get_state(thread_config(thread)).values)
-        episode = sessions.at(thread, final).episode
-        row = _finish(episode_of=episode, settings=settings, policy=policy, recorder=recorder, output=output)
+            raise CommandError(f"left; {resume}", FINDING) from None
+        except PolicyUnavailable as error:
+            raise CommandError(f"{error}; {resume}", ENVIRONMENT) from error
+        except OSError as error:
+            raise CommandError(f"{error}; {resume}", ENVIRONMENT) from error
+        except LogMismatch as error:
+            raise CommandError(f"{thread} cannot be resumed: {error}") from error
         saver.delete_thread(thread)
     (_sessions_dir(root) / f"{thread}.json").unlink(missing_ok=True)
     return row
 
 
 def _finish(
-    *, episode_of: Any, settings: PlaySettings, policy: Policy, recorder: Recorder, output: Output
+    episode: Episode, settings: PlaySettings, policy: Policy, recorder: Recorder, output: Output
 ) -> dict[str, object]:
     trajectory = trajectory_of(
-        episode_of,
+        episode,
         policy,
         recorder,
         suite=settings.suite,
@@ -164,7 +190,7 @@ def _finish(
     )
     path = Path(settings.out) / FILE_NAME
     append(path, trajectory)
-    output.say(evidence_table(episode_of))
+    output.say(evidence_table(episode))
     output.say(reward_table(trajectory.reward))
     for verdict in trajectory.verdicts:
         output.say(f"safety: severity {verdict['severity']} {verdict['rule']}: {verdict['message']}", style="red")
@@ -172,14 +198,19 @@ def _finish(
     return episode_row(trajectory, path)
 
 
-def _drive(agent: Agent, thread: str, state: AgentState | None, output: Output, *, shows_ticket: bool) -> None:
-    """Stream the graph until it ends, asking a person where a verdict wants one."""
-    given: Any = state
+def _drive(agent: Agent, thread: str, settings: PlaySettings, output: Output) -> None:
+    """Stream the graph from where it stands to its end, asking a person where a verdict wants one."""
     config = thread_config(thread)
-    if state is None and agent.graph.get_state(config).values == {}:
-        raise CommandError(f"the play {thread} was left before it began: start it again")
-    if state is None and (asked := agent.graph.get_state(config).interrupts):
-        given = Command(resume=_confirm(cast("Mapping[str, object]", asked[0].value), output))
+    held = agent.graph.get_state(config)
+    given: Any = None
+    if not held.values:
+        task = find_task(settings.task, settings.suite)
+        limit, brief = settings.max_turns, settings.brief
+        given = start_state(task, settings.seed, suite=settings.suite, max_turns=limit, brief=brief)
+    elif held.interrupts:
+        given = Command(resume=_confirm(cast("Mapping[str, object]", held.interrupts[0].value), output))
+    elif not held.next:
+        return  # the case was over, and the process was killed before it said so
     while True:
         question: object = None
         stream = cast("Callable[..., Iterator[dict[str, Any]]]", agent.graph.stream)  # pyright: ignore[reportUnknownMemberType]
@@ -188,13 +219,13 @@ def _drive(agent: Agent, thread: str, state: AgentState | None, output: Output, 
                 if node == "__interrupt__":
                     question = change[0].value
                 else:
-                    _show(node, change or {}, output, shows_ticket)
+                    _show(node, change or {}, output, shows_ticket=settings.policy != "human")
         if question is None:
             return
         given = Command(resume=_confirm(cast("Mapping[str, object]", question), output))
 
 
-def _show(node: str, change: Mapping[str, Any], output: Output, shows_ticket: bool) -> None:
+def _show(node: str, change: Mapping[str, Any], output: Output, *, shows_ticket: bool) -> None:
     for message in cast("list[BaseMessage]", change.get("messages", [])):
         if node == "begin" and isinstance(message, HumanMessage) and shows_ticket:
             output.say(Panel(Text(message.text), title="case", border_style="blue"))
@@ -227,8 +258,8 @@ def _confirm(question: Mapping[str, object], output: Output) -> bool:
     """Ask a person at the terminal; without one the answer is no."""
     if not sys.stdin.isatty():
         return False
-    output.console.print(f"confirm? {json.dumps(question, ensure_ascii=False, indent=1)}", markup=False)
-    return input("carry it out? [y/N] ").strip().lower() in ("y", "yes")
+    output.console.print(f"confirm? {json.dumps(question, ensure_ascii=False, indent=1)}")
+    return output.ask("carry it out? [y/N] ").strip().lower() in ("y", "yes")
 
 
 def _asker(output: Output, seat: str) -> Any:
@@ -240,7 +271,7 @@ def _asker(output: Output, seat: str) -> Any:
         else:
             output.say(f"the doctor says: {shown}", style="bold")
         while True:
-            typed = input(f"{seat}> ").strip()
+            typed = output.ask(f"{seat}> ").strip()
             if typed in ("/quit", "/exit"):
                 raise KeyboardInterrupt
             if typed == "/help":

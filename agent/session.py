@@ -10,10 +10,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from ..env.domain import find_task
-from ..env.episode import Episode, Review, Turn
-from ..env.patient import PatientSeat
+from ..env.episode import Episode, EpisodeOver, Review, Turn
+from ..env.patient import PatientSeat, RulePatient
+from ..env.replay import RecordedPatient
 from ..env.task import Interview
-from .state import AgentState
+from .state import AgentState, OpenTurn
 
 SeatFor = Callable[[Interview], PatientSeat]
 
@@ -31,16 +32,17 @@ class Session:
     review: Review | None = None
 
     def stands_at(self, state: AgentState) -> bool:
-        """Whether the episode is where the state's log ends."""
-        opened = state.get("open")
-        closed = len(self.episode.turns) - (self.turn is not None)
-        if closed != len(state["closed"]) or (opened is None) != (self.turn is None):
+        """Whether the episode is where the state's log ends, and came there by the same messages and words."""
+        episode, opened = self.episode, state.get("open")
+        limit = state.get("max_turns") or episode.task.max_turns
+        if (episode.task.id, episode.seed) != (state["task"], state["seed"]):
             return False
-        return opened is None or (
-            self.turn is not None
-            and self.turn.text == opened["text"]
-            and len(self.turn.calls) == len(opened["confirmed"])
-        )
+        if episode.max_turns != min(limit, episode.task.max_turns):
+            return False
+        if opened is not None and not opened["confirmed"] and self.turn is None:
+            opened = None  # the message was not opened here yet, and nothing of it was carried out
+        log = [*state["closed"], *([opened] if opened is not None else [])]
+        return (opened is None) == (self.turn is None) and list(map(_logged, log)) == list(map(_made, episode.turns))
 
     def begin_turn(self, text: str) -> Turn:
         """Open a turn for a message."""
@@ -63,7 +65,7 @@ class Sessions:
     def at(self, thread: str, state: AgentState) -> Session:
         """The session of a thread, standing where the state says."""
         session = self.live.get(thread)
-        if session is None or session.episode.task.id != state["task"] or not self._current(session, state):
+        if session is None or not session.stands_at(state):
             session = self._rebuild(state)
             self.live[thread] = session
         opened = state.get("open")
@@ -76,33 +78,39 @@ class Sessions:
         session = self.live.pop(thread, None)
         return session.episode if session is not None else None
 
-    def _current(self, session: Session, state: AgentState) -> bool:
-        opened = state.get("open")
-        fresh = opened is not None and not opened["confirmed"] and session.turn is None
-        return (len(session.episode.turns) == len(state["closed"])) if fresh else session.stands_at(state)
-
     def _rebuild(self, state: AgentState) -> Session:
         task = find_task(state["task"], state["suite"])
-        seat = self.seat(task.interview) if self.seat is not None else None
-        episode = Episode(task, state["seed"], patient=seat, max_turns=state.get("max_turns"))
+        episode = Episode(task, state["seed"], max_turns=state.get("max_turns"))
         session = Session(episode)
         for entry in state["closed"]:
-            session.begin_turn(entry["text"])
-            self._carry_out(session, entry["confirmed"])
-            if session.turn is not None:
-                episode.close_turn(session.turn)
+            episode.close_turn(self._again(session, entry))
             session.turn = None
         opened = state.get("open")
         if opened is not None and opened["confirmed"]:
-            session.begin_turn(opened["text"])
-            self._carry_out(session, opened["confirmed"])
+            self._again(session, opened)
+        episode.patient = self.seat(task.interview) if self.seat is not None else RulePatient(task.interview)
         return session
 
-    @staticmethod
-    def _carry_out(session: Session, confirmations: list[bool | None]) -> None:
-        turn = session.turn
-        for agreed in confirmations:
-            review = session.episode.review(turn) if turn is not None else None
-            if turn is None or review is None:
+    def _again(self, session: Session, entry: OpenTurn) -> Turn:
+        """Do once more what a log entry says; a person in the patient's seat is quoted, not asked."""
+        episode = session.episode
+        rules = RulePatient(episode.task.interview)
+        episode.patient = rules if self.seat is None else RecordedPatient(rules, [entry["reply"]])
+        try:
+            turn = session.begin_turn(entry["text"])
+        except EpisodeOver as error:
+            raise LogMismatch("the log goes on after the case was closed: it was written by another version") from error
+        for agreed in entry["confirmed"]:
+            review = episode.review(turn)
+            if review is None:
                 raise LogMismatch("the log has more calls than its message: it was written by another version")
-            session.episode.carry_out(turn, review, agreed)
+            episode.carry_out(turn, review, agreed)
+        return turn
+
+
+def _logged(entry: OpenTurn) -> tuple[str, list[bool | None]]:
+    return entry["text"], entry["confirmed"]
+
+
+def _made(turn: Turn) -> tuple[str, list[bool | None]]:
+    return turn.text, [call.confirmed for call in turn.calls]

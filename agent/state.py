@@ -10,10 +10,15 @@ from langgraph.graph import add_messages
 
 
 class OpenTurn(TypedDict):
-    """A message that is being carried out: its text, and per call done what a human said (None: not asked)."""
+    """A message that is being carried out.
+
+    `text` is the message; `confirmed` holds per call done what a human said (None: not asked); `reply` is what the
+    patient answered, so that a person in the patient's seat is not asked again when the episode is rebuilt.
+    """
 
     text: str
     confirmed: list[bool | None]
+    reply: str
 
 
 class AgentState(TypedDict):

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, cast
+from typing import Annotated, cast, get_args
 
 import typer
 from rich.progress import Progress, TaskID
@@ -16,9 +17,10 @@ from .action import write_call
 from .domain import Domain, find_task, load_domain
 from .domain_ids import domain_names
 from .episode import Episode
-from .replay import differences
+from .replay import Difference, differences
 from .suites import build_manifest, manifest_differences, read_manifest, write_manifest
-from .trajectory import read_file, trajectory_files
+from .task import Split
+from .trajectory import Trajectory, read_file, trajectory_files
 from .validate import LIMITS, validate_domain
 
 Json = Annotated[bool, typer.Option("--json", help="One JSON object per line and nothing else.")]
@@ -37,6 +39,8 @@ def _domains(name: str | None) -> list[Domain]:
 def list_tools(domain: DomainName = None, as_json: Json = False) -> None:
     """Every tool: name, domains whose shelf has it, kind, effect, and whether it is one of the 135 core names."""
     output = Output(as_json)
+    if domain is not None:
+        load_domain(domain)  # says which domains there are, if not this one
     shelves = {name: {spec.name for spec in load_domain(name).shelf.offered()} for name in domain_names()}
     table = Table("name", "domain", "kind", "effect", "core")
     for spec in all_tools().values():
@@ -66,7 +70,7 @@ def try_tool(
     output = Output(as_json)
     try:
         given: object = json.loads(arguments)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise CommandError(f"the arguments are not JSON: {error}") from error
     chosen = find_task(task) if task else load_domain(domain_names()[0]).tasks()[0]
     episode = Episode(chosen)
@@ -94,6 +98,8 @@ def list_tasks(
 ) -> None:
     """Every case: id, domain, split, difficulty, condition."""
     output = Output(as_json)
+    if split not in (None, *get_args(Split)):
+        raise CommandError(f"--split {split} is not one of {', '.join(get_args(Split))}")
     table = Table("id", "split", "difficulty", "condition")
     for one in _domains(domain):
         for task in one.tasks(suite):
@@ -167,8 +173,8 @@ def replay(
     with output.progress() as shown:
         bar = shown.add_task("replaying", total=None)
         for file in trajectory_files(path):
-            for stored in read_file(file):
-                found = differences(stored)
+            for stored in _stored(file):
+                found = _differences(file, stored)
                 episodes += 1
                 total += len(found)
                 shown.update(bar, completed=episodes)
@@ -176,6 +182,22 @@ def replay(
                     row = {"task": one.task, "seed": one.seed, "where": one.where}
                     output.emit({**row, "stored": one.stored, "replayed": one.replayed})
                     output.say(f"{one.task} seed {one.seed}: {one.where} differs", style="red")
+    if not episodes:
+        raise CommandError(f"no trajectory in {path}: the run was left before its first episode ended")
     output.emit({"episodes": episodes, "differences": total})
     output.say(f"{episodes} episodes replayed, {total} differences")
     leave(FINDING if total else 0)
+
+
+def _stored(file: Path) -> Iterator[Trajectory]:
+    try:
+        yield from read_file(file)
+    except UnicodeDecodeError as error:
+        raise CommandError(f"{file} is damaged: {error}") from error
+
+
+def _differences(file: Path, stored: Trajectory) -> list[Difference]:
+    try:
+        return differences(stored)
+    except KeyError as error:
+        raise CommandError(f"{file}: the trajectory of {stored.task} cannot be replayed: {error.args[0]}") from error

@@ -14,7 +14,7 @@ from rich.table import Table
 
 from .cache import cache_root, folder_size, state_root
 from .console import ENVIRONMENT, FINDING, CommandError, Output, leave
-from .retrieval import EmptyQuery, Index, UnknownPassage, load_index, open_starter
+from .retrieval import DamagedIndex, EmptyQuery, Index, UnknownPassage, load_index, open_starter
 
 Json = Annotated[bool, typer.Option("--json", help="One JSON object per line and nothing else.")]
 CacheDir = Annotated[Path | None, typer.Option("--cache-dir", help="Where indices and models are cached.")]
@@ -25,7 +25,10 @@ kb = typer.Typer(help="The searched literature.", no_args_is_help=True)
 
 def _open(index: Path | None, cache_dir: Path | None, output: Output) -> Index:
     if index is not None:
-        return load_index(index)
+        try:
+            return load_index(index)
+        except DamagedIndex as error:
+            raise CommandError(str(error)) from error
     with output.progress() as shown:
         bar = shown.add_task("building the starter literature", total=None, visible=False)
         return open_starter(cache_dir, lambda done, total: shown.update(bar, completed=done, total=total, visible=True))

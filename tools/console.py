@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 OK, FINDING, USAGE, ENVIRONMENT = 0, 1, 2, 3
+PIPED_WIDTH = 160  # columns of a table that goes to a file or pipe, so that no id is cut
 
 
 class CommandError(Exception):
@@ -34,7 +35,9 @@ class Output:
 
     def __init__(self, as_json: bool) -> None:
         self.as_json = as_json
-        self.console = Console(stderr=as_json, highlight=False)
+        self.console = Console(stderr=as_json, highlight=False, markup=False, emoji=False)
+        if not self.console.is_terminal:
+            self.console.width = max(self.console.width, PIPED_WIDTH)
 
     def emit(self, row: Mapping[str, object]) -> None:
         """One JSON line, in JSON mode only."""
@@ -45,23 +48,35 @@ class Output:
     def say(self, text: object = "", *, style: str | None = None) -> None:
         """A line or table for people, in text mode only."""
         if not self.as_json:
-            self.console.print(text, style=style, markup=False) if isinstance(text, str) else self.console.print(text)
+            self._print(text, style)
 
     def note(self, text: str) -> None:
         """A progress line for people, shown in both modes (on standard error in JSON mode)."""
-        self.console.print(text, style="dim", markup=False)
+        self._print(text, "dim")
+
+    def ask(self, prompt: str) -> str:
+        """A line from the person at the terminal; standard output stays free of the prompt in JSON mode."""
+        if not self.as_json:
+            return input(prompt)  # the line editor of the terminal knows the prompt
+        self.console.print(prompt, end="")
+        return input()
+
+    def _print(self, text: object, style: str | None) -> None:
+        whole = isinstance(text, str) and not self.console.is_terminal  # a line in a file or pipe is not broken
+        self.console.print(text, style=style, soft_wrap=whole)
 
     @contextmanager
     def progress(self) -> Generator[Progress]:
-        """A progress display with rate and remaining time; silent in JSON mode."""
+        """A progress display with rate and remaining time; on a terminal only, and not in JSON mode."""
         columns = (
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
             TimeRemainingColumn(),
         )
-        with Progress(*columns, console=self.console, disable=self.as_json, transient=True) as shown:
+        hidden = self.as_json or not self.console.is_terminal
+        with Progress(*columns, console=self.console, disable=hidden, transient=True) as shown:
             yield shown
 
 

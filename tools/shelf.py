@@ -87,7 +87,10 @@ def _documents() -> Mapping[str, Counter[str]]:
 
 @cache
 def rank_tools(query: str) -> tuple[str, ...]:
-    """Names of the tools that share a term with the query, by BM25 (k1 1.2, b 0.75), ties by name."""
+    """Names of the tools that share a term with the query, by BM25 (k1 1.2, b 0.75), ties by name.
+
+    A tool that the query names in full comes first.
+    """
     documents = _documents()
     mean = sum(sum(counts.values()) for counts in documents.values()) / len(documents)
     scores: dict[str, float] = {}
@@ -99,4 +102,5 @@ def rank_tools(query: str) -> tuple[str, ...]:
             tf = counts[term]
             weight = tf * (K1 + 1) / (tf + K1 * (1 - B + B * sum(counts.values()) / mean))
             scores[name] = scores.get(name, 0.0) + idf * weight
-    return tuple(sorted(scores, key=lambda name: (-scores[name], name)))
+    named = "_".join(query.lower().split())
+    return tuple(sorted(scores, key=lambda name: (name != named, -scores[name], name)))

@@ -4,6 +4,6 @@
 OpenAI-compatible endpoint; `local:PATH` a model in this process; `human` a person.
 """
 
-from .factory import Policy, PolicyError, PolicyOptions, make_policy, policy_names
+from .factory import Policy, PolicyError, PolicyOptions, PolicyUnavailable, make_policy, policy_names
 
-__all__ = ["Policy", "PolicyError", "PolicyOptions", "make_policy", "policy_names"]
+__all__ = ["Policy", "PolicyError", "PolicyOptions", "PolicyUnavailable", "make_policy", "policy_names"]

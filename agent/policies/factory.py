@@ -18,7 +18,11 @@ if TYPE_CHECKING:
 
 
 class PolicyError(ValueError):
-    """A policy that does not exist or cannot be had here; the message says what to do."""
+    """A policy that does not exist or cannot be had; the message says what to do."""
+
+
+class PolicyUnavailable(PolicyError):
+    """A package that is not installed or a server that does not answer: nothing is wrong with the policy's name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +85,8 @@ def make_policy(
         progress: told of long steps.
 
     Raises:
-        PolicyError: unknown name, or a part that is not installed.
+        PolicyError: unknown name.
+        PolicyUnavailable: a part that is not installed.
     """
     chosen = options or PolicyOptions()
     kind, _, rest = name.partition(":")
@@ -113,6 +118,8 @@ def _local(name: str, path: str, options: PolicyOptions, progress: Progress | No
             progress=progress,
         )
     except MissingExtraError as error:
+        raise PolicyUnavailable(str(error)) from error
+    except FileNotFoundError as error:
         raise PolicyError(str(error)) from error
     engine = Sampler(loaded.model, loaded.chat_format)
 

@@ -1,6 +1,6 @@
 """A person in the doctor's seat. What is typed is speech to the patient; a line that begins with `/` calls a tool.
 
-`/get_vital_signs` fills in the patient; `/order_lab_test test_name=ECG priority=stat` and
+`/get_vital_signs` fills in the patient; `/order_lab_test test_name=chest X-ray priority=stat` and
 `/submit_answer diagnosis="..." plan="..."` name their arguments; JSON works too: `/wait {"minutes": 30}`.
 """
 
@@ -78,31 +78,48 @@ class HumanChatModel(BaseChatModel):
 
 
 def parse_arguments(spec: ToolSpec, text: str) -> dict[str, object]:
-    """`key=value` pairs by the schema's types; words without a key go to the first required text argument."""
+    """`key=value` pairs by the schema's types.
+
+    A word without a key goes on with the text or list before it; where there is none, it goes to the first required
+    argument that was not named.
+    """
     properties = cast("dict[str, dict[str, object]]", spec.parameters["properties"])
     required = [name for name in cast("list[str]", spec.parameters["required"]) if name != "patient_id"]
     try:
         parts = shlex.split(text)
     except ValueError:
         parts = text.split()
-    given: dict[str, object] = {}
+    named: dict[str, list[str]] = {}
     loose: list[str] = []
+    words = loose
     for part in parts:
         key, equals, value = part.partition("=")
         if equals and key in properties:
-            given[key] = _typed(value, str(properties[key].get("type", "string")))
+            words = named.setdefault(key, [])
+            words.append(value)
+            if _kind(properties[key]) not in ("text", "array"):
+                words = loose
         else:
-            loose.append(part)
+            words.append(part)
     if loose:
-        target = next((name for name in required if name not in given), None) or next(iter(properties), "")
-        given[target] = _typed(" ".join(loose), str(properties.get(target, {}).get("type", "string")))
-    return given
+        target = next((name for name in required if name not in named), None)
+        rest = (name for name in properties if name not in named and name != "patient_id")
+        named[target or next(rest, "words")] = loose
+    return {name: _typed(" ".join(words), _kind(properties.get(name, {}))) for name, words in named.items()}
+
+
+def _kind(schema: dict[str, object]) -> str:
+    kind = str(schema.get("type", "string"))
+    return "text" if kind == "string" and "enum" not in schema else kind
 
 
 def _typed(value: str, kind: str) -> object:
-    if kind == "string":
+    if kind in ("text", "string"):
         return value
     try:
-        return cast("object", json.loads(value))
+        read = cast("object", json.loads(value))
     except ValueError:
-        return value.split(",") if kind == "array" else value
+        read = value
+    if kind == "array" and not isinstance(read, list):
+        return [item.strip() for item in value.split(",")]
+    return read

@@ -78,7 +78,9 @@ class OpenAIChatModel(BaseChatModel):
         return ChatResult(generations=[ChatGeneration(message=message)])
 
     def _complete(self, messages: Sequence[Mapping[str, str]], stop: list[str] | None) -> ChatCompletion:
-        from openai import BadRequestError
+        from openai import BadRequestError, OpenAIError
+
+        from .factory import PolicyUnavailable
 
         settings: dict[str, Any] = {
             "model": self.model,
@@ -91,12 +93,15 @@ class OpenAIChatModel(BaseChatModel):
         }
         settings = {name: value for name, value in settings.items() if value is not None}
         create = cast("Callable[..., ChatCompletion]", self._client.chat.completions.create)
-        if self._asks_ids:
-            try:
-                return create(**settings, logprobs=True, extra_body=IDS)
-            except BadRequestError:
-                self._asks_ids = False  # the server knows neither ids nor log-probabilities: ask without
-        return create(**settings)
+        try:
+            if self._asks_ids:
+                try:
+                    return create(**settings, logprobs=True, extra_body=IDS)
+                except BadRequestError:
+                    self._asks_ids = False  # the server knows neither ids nor log-probabilities: ask without
+            return create(**settings)
+        except OpenAIError as error:
+            raise PolicyUnavailable(f"no answer of {self.model} at {self._client.base_url}: {error}") from error
 
 
 def openai_messages(messages: Sequence[BaseMessage]) -> list[dict[str, str]]:
@@ -138,13 +143,13 @@ def _record(recorder: Recorder, reply: ChatCompletion) -> None:
 
 
 def openai_policy(name: str, model: str, options: PolicyOptions) -> Policy:
-    """The policy of an endpoint; raises `PolicyError` where the package or a key is missing."""
-    from .factory import Policy, PolicyError
+    """The policy of an endpoint; raises `PolicyError` where a key, `PolicyUnavailable` where the package is missing."""
+    from .factory import Policy, PolicyError, PolicyUnavailable
 
     try:
         from openai import OpenAI, OpenAIError
     except ImportError as error:
-        raise PolicyError('the openai policy needs the openai package: pip install "medgym[openai]"') from error
+        raise PolicyUnavailable('the openai policy needs the openai package: pip install "medgym[openai]"') from error
     key = options.api_key or ("none" if options.base_url else None)
     try:
         client = OpenAI(base_url=options.base_url, api_key=key)

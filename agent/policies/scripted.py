@@ -6,6 +6,7 @@ forked run), it starts the script anew and feeds it what came back, which script
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from langchain_core.callbacks import CallbackManagerForLLMRun
@@ -34,7 +35,8 @@ class ScriptedChatModel(BaseChatModel):
     def of(cls, policy: str, episode: Episode) -> ScriptedChatModel:
         """The script for an episode that has not begun, or is to be resumed."""
         model = cls(policy=policy)
-        model._briefing = briefing(episode)
+        shelf = episode.task.shelf(episode.domain).offered()  # as it was before find_tools put more on it
+        model._briefing = replace(briefing(episode), shelf=shelf)
         return model
 
     @property

@@ -14,6 +14,7 @@ from ..desk import Desk
 from ..errors import ToolError, nearest
 from ..facts import canonical, known_drugs
 from ..record import Medication
+from ..record.results import reportable
 from ..record.testcatalog import DiagnosticTest, find_test, test_names, tests_called
 from ..spec import Effect, JsonObject, Kind, PatientId, tool
 
@@ -52,6 +53,9 @@ def order_lab_test(
     test = wanted_test(test_name)
     if any(order.test == test.name for order in record.pending()):
         raise ToolError("refused", f"{test.name} is already ordered and pending", "wait for its result")
+    if not reportable(record.chart, test):
+        message = f"{test.name} has no reference range for a {record.chart.sex} patient here"
+        raise ToolError("refused", message, "order another test")
     order = record.order(test, priority)
     desk.mark(f"order:{test.name}")
     return {"order_id": order.order_id, "test": test.name, "priority": priority, "status": "ordered", "due": order.due}

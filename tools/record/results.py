@@ -63,8 +63,16 @@ def lab_result(chart_sex: str, short: str, value: float, category: str, at: int)
     return LabResult(row.name, short, category, value, row.unit, reference_text(row), flag_of(row, value), at, at)
 
 
+def reportable(chart: Chart, test: DiagnosticTest) -> bool:
+    """Whether a result can be given: an analyte tabulated for the other sex alone has no normal value here."""
+    hidden = any(finding.test == test.name for finding in chart.latent)
+    return hidden or bool(test.normal) or analyte(test.short, chart.sex, test.name) is not None
+
+
 def result_of(chart: Chart, test: DiagnosticTest, ordered: int, resulted: int) -> LabResult:
-    """The result of a test on this patient."""
+    """The result of a test on this patient; raises `ValueError` where there is none (`reportable`)."""
+    if not reportable(chart, test):
+        raise ValueError(f"{test.name} has no reference range for a {chart.sex} patient")
     row = analyte(test.short, chart.sex, test.name) if test.short and not test.normal else None
     latent = next((finding for finding in chart.latent if finding.test == test.name), None)
     if row is not None:
