@@ -58,7 +58,8 @@ def main() -> None:
     sys.exit(code if isinstance(code, int) else 0)
 
 
-_UsageError = typer.BadParameter.__bases__[0]  # typer brings its own click, and exports only some of its errors
+# typer brings its own click and exports only some of its errors: the base of a wrong option's is reached through one
+_UsageError: type[Exception] = typer.BadParameter.__mro__[1]
 
 
 def _misused(error: Exception) -> NoReturn:

@@ -19,7 +19,7 @@ from ..env.task import Split, Task
 from ..env.trajectory import FILE_NAME, Trajectory, append
 from ..tools.cache import state_root
 from ..tools.console import ENVIRONMENT, CommandError, Output
-from .play import PlaySettings, new_play, policy_error, resume_play, unfinished
+from .play import PlaySettings, new_play, policy_error, prepare_folder, resume_play, unfinished
 from .policies import Policy, PolicyError, PolicyOptions, PolicyUnavailable, make_policy
 from .report import episode_row
 from .runner import run_many
@@ -152,6 +152,7 @@ def run(
     pairs = draw_tasks(domain, suite, split, n, seed)
     made = ready(policy, options, output)
     folder = _out(out, policy)
+    prepare_folder(folder)
     path = folder / FILE_NAME
     config = {"policy": policy, "domain": domain, "suite": suite, "split": split, "n": n, "seed": seed, "brief": brief}
     config |= {"max_turns": max_turns, "sampling": dict(made.sampling)}
@@ -193,15 +194,7 @@ def draw_tasks(domain: str | None, suite: str, split: str | None, n: int, seed: 
 
 
 def _out(out: Path | None, policy: str) -> Path:
-    """The folder for trajectories, made if need be."""
-    folder = (out or Path("runs") / policy.replace(":", "-").replace("/", "-")).absolute()
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with (folder / FILE_NAME).open("ab"):
-            pass
-    except OSError as error:
-        raise CommandError(f"--out {folder} cannot be written: {error.strerror}") from error
-    return folder
+    return (out or Path("runs") / policy.replace(":", "-").replace("/", "-")).absolute()
 
 
 def _played(trajectories: Iterator[Trajectory]) -> Iterator[Trajectory]:

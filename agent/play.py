@@ -72,6 +72,7 @@ def unfinished(root: Path) -> list[dict[str, object]]:
 def new_play(root: Path, settings: PlaySettings, output: Output) -> dict[str, object]:
     """Start a play; the final row."""
     policy = _policy(settings, output)
+    prepare_folder(Path(settings.out))
     folder = _sessions_dir(root)
     folder.mkdir(parents=True, exist_ok=True)
     policy_name = settings.policy.split(":", maxsplit=1)[0]
@@ -85,7 +86,7 @@ def new_play(root: Path, settings: PlaySettings, output: Output) -> dict[str, ob
             break
         except FileExistsError:
             number += 1
-    return _play(root, file.stem, settings, policy, output, resumed=False)
+    return _play(root, file.stem, settings, policy, output)
 
 
 def resume_play(root: Path, wanted: str, output: Output, cache_dir: Path | None) -> dict[str, object]:
@@ -102,7 +103,7 @@ def resume_play(root: Path, wanted: str, output: Output, cache_dir: Path | None)
     if output.as_json and "human" in (settings.policy, settings.patient):
         raise CommandError("a person needs a terminal: leave out --json")
     output.say(f"resuming {chosen}", style="bold")
-    return _play(root, chosen, settings, _policy(settings, output), output, resumed=True)
+    return _play(root, chosen, settings, _policy(settings, output), output)
 
 
 def _settings(file: Path) -> dict[str, Any]:
@@ -110,6 +111,16 @@ def _settings(file: Path) -> dict[str, Any]:
         return json.loads(file.read_text(encoding="utf-8"))
     except ValueError as error:
         raise CommandError(f"{file} is damaged ({error}): remove it", ENVIRONMENT) from error
+
+
+def prepare_folder(folder: Path) -> None:
+    """Make the folder for trajectories; a command error before any work is done, if it cannot be written."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with (folder / FILE_NAME).open("ab"):
+            pass
+    except OSError as error:
+        raise CommandError(f"--out {folder} cannot be written: {error.strerror}") from error
 
 
 def _policy(settings: PlaySettings, output: Output) -> Policy:
@@ -140,15 +151,11 @@ def _checkpointer(root: Path) -> Generator[SqliteSaver]:
         raise CommandError(f"{file}, where interrupted plays are kept, cannot be used: {error}", ENVIRONMENT) from error
 
 
-def _play(
-    root: Path, thread: str, settings: PlaySettings, policy: Policy, output: Output, *, resumed: bool
-) -> dict[str, object]:
+def _play(root: Path, thread: str, settings: PlaySettings, policy: Policy, output: Output) -> dict[str, object]:
     ask_patient = _asker(output, "patient")
     human = settings.patient == "human"
     sessions = Sessions(seat=(lambda interview: HumanPatient(interview, ask_patient)) if human else None)
     recorder = Recorder()
-    if resumed:
-        recorder.mark_untrainable("the play was interrupted and resumed: earlier ids are not in this stream")
     with _checkpointer(root) as saver, recording(recorder):
         agent = build_agent(
             policy.model_for,
@@ -158,6 +165,8 @@ def _play(
             ask_human=sys.stdin.isatty(),
             sessions=sessions,
         )
+        if agent.graph.get_state(thread_config(thread)).values:
+            recorder.mark_untrainable("the play was interrupted and resumed: earlier ids are not in this stream")
         resume = f"resume it with: medgym play --resume {thread}"
         try:
             _drive(agent, thread, settings, output)

@@ -120,6 +120,5 @@ def _typed(value: str, kind: str) -> object:
         read = cast("object", json.loads(value))
     except ValueError:
         read = value
-    if kind == "array" and not isinstance(read, list):
-        return [item.strip() for item in value.split(",")]
-    return read
+    as_it_is = kind != "array" or type(read) is list
+    return read if as_it_is else [item.strip() for item in value.split(",")]

@@ -14,53 +14,97 @@ from collections.abc import Iterable
 from functools import lru_cache
 
 _DASH = "‐-―−﹘﹣－"
-_LETTERS = str.maketrans(
-    {"æ": "ae", "Æ": "ae", "œ": "oe", "Œ": "oe", "α": "alpha", "β": "beta", "γ": "gamma", "≥": ">=", "≤": "<=", "’": "'", "‘": "'"}
-)
+_LETTERS = {"æ": "ae", "Æ": "ae", "œ": "oe", "Œ": "oe", "α": "alpha", "β": "beta", "γ": "gamma"}
+_SIGNS = str.maketrans(_LETTERS | {"≥": ">=", "≤": "<=", "’": "'", "‘": "'"})
 _CONTRACTED = re.compile(r"\b(is|was|are|were|do|does|did|would|could|should|has|have|had)n'?t\b|\b(can)(?:no|')?t\b")
 
+
+def _one_of(*lines: str) -> str:
+    """An alternation of the patterns in the lines, which commas separate."""
+    return f"(?:{'|'.join(part.strip() for line in lines for part in line.split(',') if part.strip())})"
+
+
 _NOT_REALLY = re.compile(  # looks like a negation and is none
-    r"\b(?:not (?:only|just|merely|to be missed)|(?:no|without(?: a| any)?) (?:doubt|question|delay)|(?:do |to |can |must )?not delay"
-    r"|no longer in doubt|(?:none|nothing|no) other than|can not be anything (?:other|else) (?:than|but)|do not stop)\b"
+    r"\b"
+    + _one_of(
+        "not only, not just, not merely, not to be missed, no longer in doubt, no other than, none other than",
+        "(?:no|without)(?: a| any)? (?:doubt|question|delay), (?:(?:do|to|can|must) )?not delay, do not stop",
+        "nothing other than, can not be anything (?:other|else) (?:than|but)",
+    )
+    + r"\b"
 )
 _HEADING = re.compile(  # "Excluded: A, B": the colon ends no clause here
-    r"\b((?:ruled out|excluded|unlikely|avoid|contraindicated|stop|withhold|absent|negative|not|no|differentials?|history)\W?(?: \w+){0,2}) ?:"
+    r"\b("
+    + _one_of("ruled out, excluded, unlikely, avoid, contraindicated, stop, withhold, absent, negative, not, no")[:-1]
+    + r"|differentials?|history)(?: \w+){0,2}) ?:"
 )
 _LIST = re.compile(  # negates a whole list, commas included
-    r"\b(?:no|denies|denied|negative for|free of|neither|nor|never|avoid(?:ing)?|(?:do|should|must|to) not|withhold(?:ing)?"
-    r"|stop(?:ping)?|hold(?:ing)?|discontinue|except|differentials?(?: diagnos[ie]s)?|contraindicated (?:are|is|drugs?)"
-    r"|(?:family |past |previous |prior |known )?history of|rules? out|excludes?|can not be|to exclude|(?:risk|fear) of)\b"
+    r"\b"
+    + _one_of(
+        "no, denies, denied, negative for, free of, neither, nor, never, (?:do|should|must|to) not, except",
+        "avoid(?:ing)?, withhold(?:ing)?, stop(?:ping)?, hold(?:ing)?, discontinue, contraindicated (?:are|is|drugs?)",
+        "rules? out, excludes?, to exclude, can not be, differentials?(?: diagnos[ie]s)?, (?:risk|fear) of",
+        "(?:(?:family|past|previous|prior|known) )?history of",
+    )
+    + r"\b"
 )
 _PHRASE = re.compile(  # negates up to the next comma, unless a list with "or" follows
-    r"\b(?:not|without|absence of|rather than|instead of|as opposed to|other than|unlike|more likely than|previous|prior)\b"
+    r"\b"
+    + _one_of(
+        "not, without, absence of, rather than, instead of, as opposed to, other than, unlike, more likely than",
+        "previous, prior",
+    )
+    + r"\b"
 )
 _EITHER_WAY = re.compile(  # negates what follows ("CT ruled out PE") or what went before ("PE ruled out, ...")
-    r"(\b(?:is|was|are|were|been|being|be|as) (?:\w+ly )?)?\b(?:ruled out|excluded|excluding|unlikely|less likely|contraindicated)"
-    r"(?! ?(?:,|and\b|or\b|but\b|than\b|by\b|on\b|because\b|due\b|since\b|given\b|from\b|after\b|with\b|in\b|as\b))"
+    r"(\b(?:is|was|are|were|been|being|be|as) (?:\w+ly )?)?\b"
+    + _one_of("ruled out, excluded, excluding, unlikely, less likely, contraindicated")
+    + r"(?! ?(?:,|"
+    + _one_of("and, or, but, than, by, on, because, due, since, given, from, after, with, in, as")
+    + r"\b))"
 )
-_ABSENT = r"(?:un(?:likely|supported|tenable)|improbable|doubtful|excluded|ruled out|absent|contraindicated|less likely|refuted|discarded)\b"
-_NOT_SO = (
-    r"not (?:yet |really |at all )?(?:present|likely|supported|suspected|confirmed|the|seen|found|evident|consistent|ruled out|excluded"
-    r"|indicated|recommended|advised|appropriate|possible|probable|detected|shown|proven|established|certain|clear|unlikely|given|needed)\b"
+_ABSENT = _one_of(
+    "unlikely, unsupported, untenable, improbable, doubtful, excluded, ruled out, absent, contraindicated",
+    "less likely, refuted, discarded, avoided, withheld",
+)
+_NOT_SO = "not (?:yet |really |at all )?" + _one_of(
+    "present, likely, supported, suspected, confirmed, the, seen, found, evident, consistent, ruled out, excluded",
+    "indicated, recommended, advised, appropriate, possible, probable, detected, shown, proven, established, certain",
+    "clear, unlikely, given, needed",
+)
+_COPULA = r"[\s,()]*(?:(?:which|that|it|this) )?" + _one_of(
+    "is, was, are, were, (?:has|have|had) been, being, seems, appears, looks, (?:can|could|may|should|must|to) be"
 )
 _AFTER = re.compile(
-    r"[\s,()]*(?:(?:which|that|it|this) )?(?:is|was|are|were|(?:has|have|had) been|being|seems|appears|looks|(?:can|could|may|should|must|to) be)"
-    rf" (?:(?:\w+ly|now|also|very|already|thought|considered|felt|deemed|to be|thus) )*(?:{_ABSENT}|{_NOT_SO}|negative\b|avoided\b|withheld\b|stopped\b)"
-    rf"|[\s,:()]*(?:{_ABSENT}|{_NOT_SO}|negative|to be avoided)(?= ?(?:[.,;:!?()\n]|$|by\b|on\b|and\b|but\b|because\b|after\b|given\b|from\b|in\b))"
+    rf"{_COPULA} (?:(?:\w+ly|now|also|very|already|thought|considered|felt|deemed|to be|thus) )*"
+    rf"(?:{_ABSENT}|{_NOT_SO}|negative|stopped)\b"
+    rf"|[\s,:()]*(?:{_ABSENT}|{_NOT_SO}|negative|to be avoided)"
+    r"(?= ?(?:[.,;:!?()\n]|$|(?:by|on|and|but|because|after|given|from|in)\b))"
     r"|[\s,()]*(?:(?:which|that|it|this) )?(?:has|have|had) not been (?:excluded|ruled out|confirmed|found|shown|seen)\b"
-    r"|[\s,()]*(?:(?:which|that|it|this) )?(?:does|do|did|would|could|can|should) not (?:be|fit|explain|account|apply|match|seem|appear)\b"
+    r"|[\s,()]*(?:(?:which|that|it|this) )?(?:does|do|did|would|could|can|should) not "
+    r"(?:be|fit|explain|account|apply|match|seem|appear)\b"
 )
 _CLAUSE = re.compile(
-    r"[.;:!?\n()]|\bbut\b|\bhowever\b|\balthough\b|\bso\b|\btherefore\b|\binstead\b(?! of)|\bhence\b|\bthus\b"
-    r"|(?:,|\band\b|\bthen\b)\s*(?:then )?(?=(?:give|start|begin|commence|administer|initiate|proceed|arrange|transfuse|treat) )"
+    r"[.;:!?\n()]|\b(?:but|however|although|so|therefore|instead(?! of)|hence|thus)\b"
+    r"|(?:,|\band\b|\bthen\b)\s*(?:then )?(?="
+    + _one_of("give, start, begin, commence, administer, initiate, proceed, arrange, transfuse, treat")
+    + r"\b)"
 )
 _ANOTHER_WORD = re.compile(r"\b(?:non|pre|pseudo|anti) $")  # "non-STEMI" names no STEMI
+_BEHIND = re.compile(
+    r"\b"
+    + _one_of(
+        "complicated by, with, causing, leading to, resulting in, and secondary, due to, caused by, secondary to",
+        "triggered by, in the setting of",
+    )
+    + r"\b"
+)
 _WINDOW = 8  # words
 
 
 def fold(text: str) -> str:
     """Lower case, plain letters, hyphens as blanks, one spelling of ae and oe; clause marks stay."""
-    dashed = re.sub(rf"(?<=\s)[{_DASH}-]+(?=\s)|—", " ; ", text.translate(_LETTERS))
+    dashed = re.sub(rf"(?<=\s)[{_DASH}-]+(?=\s)|—", " ; ", text.translate(_SIGNS))
     plain = unicodedata.normalize("NFKD", re.sub(rf"[{_DASH}]", "-", dashed)).encode("ascii", "ignore").decode().lower()
     plain = _CONTRACTED.sub(lambda found: f"{found[1] or found[2]} not", plain)
     plain = re.sub(r"ae|oe(?!s\b)", "e", re.sub(r"'s?\b|'", "", plain))
@@ -70,7 +114,9 @@ def fold(text: str) -> str:
 @lru_cache(maxsize=8192)
 def _pattern(phrase: str) -> re.Pattern[str]:
     words = re.findall(r"[a-z0-9%<>=+/]+", fold(phrase))
-    return re.compile(r"(?<![a-z0-9])" + r"[ ,()]+".join(map(re.escape, words)) + r"(?:e?s)?(?![a-z0-9])")
+    gaps = [r"[ ,().]+" if len(word) == 1 else r"[ ,()]+" for word in words[:-1]]  # "C. difficile"
+    body = "".join(re.escape(word) + gap for word, gap in zip(words, [*gaps, ""], strict=True))
+    return re.compile(rf"(?<![a-z0-9]){body}(?:e?s)?(?![a-z0-9])")
 
 
 def mentions(text: str, phrase: str) -> list[tuple[int, int]]:
@@ -78,7 +124,7 @@ def mentions(text: str, phrase: str) -> list[tuple[int, int]]:
     if not re.search(r"[a-z0-9%<>=+/]", fold(phrase)):
         return []
     found = _pattern(phrase).finditer(text)
-    return [match.span() for match in found if not _ANOTHER_WORD.search(text[max(0, match.start() - 8) : match.start()])]
+    return [one.span() for one in found if not _ANOTHER_WORD.search(text[max(0, one.start() - 8) : one.start()])]
 
 
 def negated(text: str, start: int, end: int) -> bool:
@@ -94,7 +140,7 @@ def negated(text: str, start: int, end: int) -> bool:
 def _is_list(before: str, after: str) -> bool:
     """Whether a mention after a comma goes on a list: "not A, B or C"."""
     rest = _CLAUSE.split(after)[0]
-    return bool(re.match(r"[^,]{0,30}(?:,[^,]{0,30})*\b(?:or|nor)\b", rest) or re.search(r"\b(?:or|nor) [^,]*$", before))
+    return bool(re.search(r"\b(?:or|nor)\b", rest[:60]) or re.search(r"\b(?:or|nor) [^,]*$", before))
 
 
 def asserts(text: str, phrase: str) -> bool:
@@ -116,11 +162,6 @@ def asserted_names(text: str, names: Iterable[str]) -> list[str]:
         if not negated(folded, start, end):
             found.append(name)
     return list(dict.fromkeys(found))
-
-
-_BEHIND = re.compile(
-    r"\b(?:complicated by|with|causing|leading to|resulting in|and secondary|due to|caused by|secondary to|triggered by|in the setting of)\b"
-)
 
 
 def names_only(text: str, accepted: Iterable[str], others: Iterable[str]) -> bool:

@@ -13,56 +13,57 @@ from medgym.tools.registry import all_tools
 from medgym.tools.spec import JsonObject, ToolSpec
 
 # Healthcare AI GYM (arXiv 2605.02943): the tools of its eight training domains, 154 in all, 135 names
-UPSTREAM = {
+_NAMES = {
     "medical_qa": (
         "think submit_answer search_pubmed browse_article search_medical_wiki browse_wiki_entry retrieve_evidence "
         "analyze_answer_options summarize_evidence compare_treatments calculate_clinical_score get_drug_information "
         "check_diagnostic_criteria get_differential_diagnosis"
-    ).split(),
+    ),
     "clinical_diagnosis": (
         "get_patient_info get_patient_history get_vital_signs get_vital_signs_trend get_lab_results get_medications "
         "get_clinical_notes get_allergy_list get_immunization_history check_drug_interaction "
         "get_differential_diagnosis search_clinical_guidelines search_medical_literature calculate_curb65 "
         "calculate_wells_score calculate_chads2_vasc calculate_meld_score calculate_apache2 calculate_bmi "
         "order_lab_test prescribe_medication add_clinical_note record_diagnosis transfer_to_specialist think"
-    ).split(),
+    ),
     "visual_diagnosis": (
         "analyze_medical_image get_image_report get_patient_context search_similar_cases compare_with_prior "
         "search_imaging_knowledge measure_lesion classify_finding annotate_regions calculate_image_metrics "
         "get_differential_visual assess_image_quality track_lesion_changes record_visual_diagnosis submit_answer think"
-    ).split(),
+    ),
     "drug_interaction": (
         "get_drug_info search_drugs_by_class check_interaction check_all_interactions get_patient_medications "
         "search_alternatives check_dosage check_cyp450_metabolism calculate_renal_dose_adjustment "
         "calculate_hepatic_dose_adjustment check_pregnancy_safety calculate_interaction_severity_score "
         "check_food_interactions get_pharmacokinetics check_therapeutic_drug_monitoring submit_answer think"
-    ).split(),
+    ),
     "ehr_management": (
         "get_patient_summary get_admission_history get_admission_info get_lab_results get_lab_trend get_vital_signs "
         "detect_vital_alerts get_medication_orders get_clinical_scores get_quality_indicators get_procedures "
         "get_discharge_summary lookup_icd_code check_allergies get_nursing_assessments get_code_status "
         "calculate_readmission_risk write_clinical_note place_order request_consult submit_answer think"
-    ).split(),
+    ),
     "triage_emergency": (
         "get_patient_presentation get_vital_signs assess_airway_breathing get_medical_history calculate_gcs "
         "calculate_esi_level calculate_sirs_criteria calculate_qsofa screen_sepsis calculate_trauma_score "
         "calculate_heart_score check_toxicology get_ed_status check_protocol order_stat_labs order_imaging "
         "activate_emergency_protocol get_bed_assignment think submit_answer"
-    ).split(),
+    ),
     "psychiatry": (
         "get_patient_presentation get_psychiatric_history perform_mental_status_exam administer_phq9 administer_gad7 "
         "assess_suicide_risk screen_substance_use administer_mmse administer_pcl5 administer_cage "
         "screen_eating_disorder assess_violence_risk assess_capacity get_involuntary_hold_criteria "
         "get_current_medications check_drug_interactions get_social_history review_treatment_guidelines think "
         "submit_answer"
-    ).split(),
+    ),
     "obstetrics": (
         "get_patient_presentation get_obstetric_history get_prenatal_labs get_gyn_assessment assess_fetal_status "
         "interpret_ctg assess_labor_progress calculate_bishop_score get_biophysical_profile calculate_modified_bpp "
         "calculate_gestational_age screen_gestational_diabetes check_rh_status assess_preterm_risk "
         "get_risk_assessment check_medication_safety check_ob_protocol order_labs think submit_answer"
-    ).split(),
+    ),
 }
+UPSTREAM = {domain: names.split() for domain, names in _NAMES.items()}
 CORE = {name for names in UPSTREAM.values() for name in names}
 OWN = {"browse", "find_tools", "wait"}  # on every shelf besides; not among the 135
 
@@ -97,7 +98,7 @@ def test_core_is_said_of_exactly_the_core_names():
     assert {spec.name for spec in all_tools().values() if not spec.core} >= OWN
 
 
-@pytest.mark.parametrize("domain", domain_names())
+@pytest.mark.parametrize("domain", [name for name in domain_names() if name in UPSTREAM])
 def test_a_domain_offers_the_core_tools_of_its_name(domain: str):
     offered = {spec.name for spec in load_domain(domain).shelf.offered()}
     assert offered == set(UPSTREAM[domain]) | {"submit_answer"} | OWN

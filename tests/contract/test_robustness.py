@@ -99,7 +99,8 @@ def test_missing_arguments(spec: ToolSpec, episode: Make):
 
 def test_additional_arguments(spec: ToolSpec, episode: Make):
     given = example(spec, episode().task.chart.patient_id)
-    extra = ["extra", "desk", "self", "spec", "config", "calculator", "", " ", "__class__", "a" * 5000, "\x00", "\ud800"]
+    extra = ["extra", "desk", "self", "spec", "config", "calculator", "", " ", "__class__"]
+    extra += ["a" * 5000, "\x00", "\ud800"]
     wrong: list[object] = [given | {name: 1} for name in extra]
     wrong.append(given | {f"extra{number}": number for number in range(500)})
     refused(lambda: episode(spec), spec, wrong, {"invalid_arguments"})
@@ -206,7 +207,7 @@ def test_a_call_of_any_depth_is_an_observation(depth: int, episode: Make):
     before = made.record.state_hash()
     text = '<tool_call>{"name": "think", "arguments": {"thought": ' + "[" * depth + "]" * depth + "}}</tool_call>"
     turn = made.step(text)
-    assert [call.error for call in turn.calls][0] in ("invalid_arguments", "malformed_call")
+    assert turn.calls[0].error in ("invalid_arguments", "malformed_call")
     assert made.record.state_hash() == before
 
 
@@ -231,7 +232,9 @@ UNKNOWN = {
 }
 
 
-@pytest.mark.parametrize("text", ["zzqx", "zzqx wvvk", "../../etc/passwd", "P9999", "DROP TABLE patients", "%s%n{0}", "\u6f22"])
+@pytest.mark.parametrize(
+    "text", ["zzqx", "zzqx wvvk", "../../etc/passwd", "P9999", "DROP TABLE patients", "%s%n{0}", "\u6f22"]
+)
 def test_names_that_nobody_knows(text: str, spec: ToolSpec, episode: Make):
     given = example(spec, episode().task.chart.patient_id)
     for name in spec.parameters["properties"]:
@@ -264,7 +267,9 @@ def test_an_error_says_what_is_wrong_and_what_to_do():
     assert caught.value.hint.startswith("usage: prescribe_medication(patient_id: string")
 
 
-@pytest.mark.parametrize("name", ["no_such_tool", "", "get_vital_signs ", "GET_VITAL_SIGNS", "a" * 100_000, "\x00", "\ud800"])
+@pytest.mark.parametrize(
+    "name", ["no_such_tool", "", "get_vital_signs ", "GET_VITAL_SIGNS", "a" * 100_000, "\x00", "\ud800"]
+)
 def test_a_tool_that_does_not_exist(name: str, episode: Make):
     made = episode()
     before = state(made)
@@ -280,7 +285,7 @@ JSON = st.recursive(
     | st.integers()
     | st.floats()
     | st.text(max_size=30)
-    | st.sampled_from(["P0000", "warfarin", "Potassium", "BMI", "dx-PE-findings", "PE", "pulmonary embolism", "I26.99"]),
+    | st.sampled_from(["P0000", "warfarin", "Potassium", "BMI", "dx-PE-findings", "pulmonary embolism", "I26.99"]),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=12), inner, max_size=4),
     max_leaves=8,
 )

@@ -13,6 +13,8 @@ from medgym.tools.desk import Desk
 from medgym.tools.errors import CODES, ToolError, nearest
 from medgym.tools.spec import MAX_FAULTS, MAX_KEY, Effect, JsonObject, Kind, PatientId, ToolSpec, tool
 
+Tag = Annotated[str, Field(min_length=1, max_length=5)]
+
 
 @tool(kind=Kind.CLINICAL_ASSESSMENT, minutes=3, example={"patient_id": "P0000", "dose": 1.5})
 def weigh_dose_(
@@ -21,7 +23,7 @@ def weigh_dose_(
     dose: Annotated[float, Field(gt=0, le=100, description="Dose in mg")],
     times: Annotated[int, Field(ge=1, le=6, description="Times a day")] = 1,
     route: Annotated[Literal["oral", "IV"], Field(description="Route")] = "oral",
-    tags: Annotated[list[Annotated[str, Field(min_length=1, max_length=5)]], Field(max_length=2, description="Tags")] = [],  # noqa: B006
+    tags: Annotated[list[Tag], Field(max_length=2, description="Tags")] = [],  # noqa: B006
     note: Annotated[str, Field(max_length=9, description="A note")] = "",
     title: Annotated[str, Field(max_length=9, description="A property that is called title")] = "",
 ) -> JsonObject:

@@ -40,7 +40,7 @@ def analyze_answer_options(
 
     It does not choose: coverage is counted in words.
     """
-    if len({plain(option) for option in options}) < len(options):
+    if len({plain(option) or option for option in options}) < len(options):  # "α" and "+" fold to nothing
         raise ToolError("invalid_arguments", "two options are the same", "list each option once")
     asked = set(terms(question))
     rows: list[JsonObject] = []
@@ -48,7 +48,7 @@ def analyze_answer_options(
         hits = search_index(desk, f"{option} {question}"[:400], 3)
         own = set(terms(option))
         best = max(hits, key=lambda hit: _coverage(hit.passage.text, asked, own), default=None)
-        desk.mark(f"option:{plain(option)}")
+        desk.mark(f"option:{plain(option) or option}")
         row: JsonObject = {"option": option, "passage": None, "title": None, "option_words": 0.0, "question_words": 0.0}
         if best is not None:
             words = set(terms(f"{best.passage.title} {best.passage.text}"))

@@ -146,7 +146,11 @@ def test_a_prescription_is_on_every_list_afterwards(desk: Desk):
 
 @pytest.mark.parametrize(
     ("change", "code"),
-    [({"drug_name": "moondust"}, "not_found"), ({"dosage": "some"}, "invalid_arguments"), ({"route": "PO"}, "invalid_arguments")],
+    [
+        ({"drug_name": "moondust"}, "not_found"),
+        ({"dosage": "some"}, "invalid_arguments"),
+        ({"route": "PO"}, "invalid_arguments"),
+    ],
 )
 def test_a_prescription_that_cannot_be_filled_is_refused(change: dict[str, object], code: str, desk: Desk):
     given = {"patient_id": "P0000", "drug_name": "doxycycline", "dosage": "100 mg", "frequency": "twice daily"}
@@ -194,7 +198,10 @@ def test_allergies_name_related_drugs(desk: Desk):
 
 
 def test_vaccines_that_are_due_follow_from_age_and_year():
-    given = (Immunization("influenza", 2025), Immunization("tetanus-diphtheria booster", 2012), Immunization("RSV", 2024))
+    given = tuple(
+        Immunization(vaccine, year)
+        for vaccine, year in (("influenza", 2025), ("tetanus-diphtheria booster", 2012), ("RSV", 2024))
+    )
     shown = call(on(immunizations=given), "get_immunization_history", patient_id="P0000")
     assert {row["vaccine"]: row["last"] for row in shown["due"]} == {
         "COVID-19": None,

@@ -72,8 +72,8 @@ def test_meld_without_sodium_says_so():
 
 
 def test_apache_by_hand():
-    # temperature 38.6: 1; mean pressure 96.7: 0; heart rate 104: 0; respiratory rate 24: 0; PaO2 68 on air: 1; pH 7.42: 0;
-    # Na 134: 0; K 4.6: 0; creatinine 1.3: 0; haematocrit 38.5: 0; WBC 12.8: 0; GCS 15: 0; age 72: 5
+    # temperature 38.6: 1; mean pressure 96.7: 0; heart rate 104: 0; respiratory rate 24: 0; PaO2 68 on air: 1;
+    # pH 7.42: 0; Na 134: 0; K 4.6: 0; creatinine 1.3: 0; haematocrit 38.5: 0; WBC 12.8: 0; GCS 15: 0; age 72: 5
     given = {"chronic_health": "none", "acute_renal_failure": False}
     assert call(demo_desk(), "calculate_apache2", **PATIENT, **given)["value"] == 7
 
@@ -98,7 +98,11 @@ def test_a_missing_value_is_an_error_and_never_assumed(tool: str, lacks: str, mo
 
 @pytest.mark.parametrize(
     ("tool", "change"),
-    [("calculate_bmi", {"height_cm": None}), ("calculate_bmi", {"weight_kg": None}), ("calculate_curb65", {"vitals": ()})],
+    [
+        ("calculate_bmi", {"height_cm": None}),
+        ("calculate_bmi", {"weight_kg": None}),
+        ("calculate_curb65", {"vitals": ()}),
+    ],
 )
 def test_what_was_not_measured_is_missing(tool: str, change: dict[str, object]):
     assert call(without(**change), tool, **PATIENT)["error"]["code"] == "not_computable"
