@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias, cast
+from uuid import uuid4
 
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage
@@ -96,13 +97,15 @@ class _Nodes:
     def begin(self, state: AgentState, config: RunnableConfig) -> Update:
         """Open the case; the state needs `task`, and may give `suite` and `seed`."""
         full = cast("AgentState", {"suite": "v1", "seed": 0, "closed": [], "messages": [], **state})
-        episode = self.sessions.at(_thread(config), full).episode
+        full["run"] = uuid4().hex
+        episode = self.sessions.at(_thread(config, full), full).episode
         messages = opening_messages(episode, brief=bool(state.get("brief", False)))
-        return {"suite": full["suite"], "seed": full["seed"], "messages": messages, "ended": "", "open": None}
+        given = {name: full[name] for name in ("suite", "seed", "run")}
+        return {**given, "messages": messages, "ended": "", "open": None}
 
     def policy(self, state: AgentState, config: RunnableConfig) -> Update:
         """Ask the model for one message."""
-        thread = _thread(config)
+        thread = _thread(config, state)
         episode = self.sessions.at(thread, state).episode
         model = self._model(thread, episode)
         extra: dict[str, Any] = {"tools": guided_schemas(episode, self.max_new_tokens)} if self.guided else {}
@@ -113,7 +116,7 @@ class _Nodes:
 
     def guard(self, state: AgentState, config: RunnableConfig) -> Command[Literal["act", "policy", "__end__"]]:
         """Judge the next call, or close the turn."""
-        session = self.sessions.at(_thread(config), state)
+        session = self.sessions.at(_thread(config, state), state)
         turn, opened = session.turn, state.get("open")
         if turn is None or opened is None:
             raise RuntimeError("guard was reached without a message: the graph's edges are broken")
@@ -126,7 +129,9 @@ class _Nodes:
         number = len(session.episode.turns)
         over = session.episode.ended
         if over:
-            self.models.pop(_thread(config), None)
+            self.models.pop(_thread(config, state), None)
+            if not _thread_id(config):
+                self.sessions.close(_thread(config, state))  # nobody could ask for it
         update: Update = {
             "messages": turn_messages(turn, number),
             "closed": [{**opened, "reply": turn.reply}],
@@ -137,7 +142,7 @@ class _Nodes:
 
     def act(self, state: AgentState, config: RunnableConfig) -> Update:
         """Carry out the call that guard reviewed."""
-        session = self.sessions.at(_thread(config), state)
+        session = self.sessions.at(_thread(config, state), state)
         opened = state.get("open")
         if session.turn is None or opened is None:
             raise RuntimeError("act was reached without a message: the graph's edges are broken")
@@ -168,5 +173,9 @@ class _Nodes:
         return known[1]
 
 
-def _thread(config: RunnableConfig) -> str:
+def _thread_id(config: RunnableConfig) -> str:
     return str(cast("dict[str, object]", config.get("configurable", {})).get("thread_id", ""))
+
+
+def _thread(config: RunnableConfig, state: AgentState) -> str:
+    return _thread_id(config) or state.get("run", "")

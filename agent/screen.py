@@ -47,11 +47,11 @@ def _show_action(text: str, output: Output) -> None:
 def readable(result: str) -> list[str]:
     """A tool's JSON result as lines: a line per field, a line per row of a list."""
     try:
-        value: object = json.loads(result)
+        value = cast("object", json.loads(result))
     except ValueError:
         return result.splitlines()
     if not isinstance(value, dict):
-        return [_inline(cast("object", value))]
+        return [_inline(value)]
     lines: list[str] = []
     for name, field in cast("Mapping[str, object]", value).items():
         if isinstance(field, list) and any(isinstance(row, dict) for row in cast("list[object]", field)):

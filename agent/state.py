@@ -24,7 +24,8 @@ class OpenTurn(TypedDict):
 class AgentState(TypedDict):
     """One episode in the graph.
 
-    `closed` and `open` are the log: with `task`, `suite` and `seed` they give the episode back.
+    `closed` and `open` are the log: with `task`, `suite` and `seed` they give the episode back. `run` names the live
+    episode where the caller gave no thread id.
     """
 
     task: str
@@ -37,3 +38,4 @@ class AgentState(TypedDict):
     open: NotRequired[OpenTurn | None]
     decision: NotRequired[bool | None]
     ended: NotRequired[str]
+    run: NotRequired[str]

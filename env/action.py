@@ -11,6 +11,7 @@ import re
 from dataclasses import dataclass
 from typing import cast
 
+DEEPEST = 32  # levels of nested JSON in a call
 OPEN, CLOSE = "<tool_call>", "</tool_call>"
 _THINK = re.compile(r"<think>.*?(</think>|$)", re.DOTALL)
 
@@ -66,6 +67,8 @@ def _parse_call(body: str) -> Call | Malformed:
         return Malformed(body[:200], f"not JSON: {error}")
     if not isinstance(value, dict):
         return Malformed(body[:200], "not a JSON object with name and arguments")
+    if _depth(cast("object", value)) > DEEPEST:
+        return Malformed(body[:200], f"nested deeper than {DEEPEST} levels")
     call = cast("dict[str, object]", value)
     name = call.get("name")
     extra = sorted(set(call) - {"name", "arguments"})
@@ -74,6 +77,21 @@ def _parse_call(body: str) -> Call | Malformed:
     if extra:
         return Malformed(body[:200], f"unexpected {', '.join(extra)}: only name and arguments")
     return Call(name, call.get("arguments", {}))
+
+
+def _depth(value: object) -> int:
+    """Levels of nesting, without recursion."""
+    level, depth = [value], 0
+    while level := [
+        inner
+        for item in level
+        if isinstance(item, (list, dict))
+        for inner in (
+            cast("dict[str, object]", item).values() if isinstance(item, dict) else cast("list[object]", item)
+        )
+    ]:
+        depth += 1
+    return depth
 
 
 def write_call(name: str, arguments: object) -> str:

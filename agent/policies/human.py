@@ -120,5 +120,6 @@ def _typed(value: str, kind: str) -> object:
         read = cast("object", json.loads(value))
     except ValueError:
         read = value
-    as_it_is = kind != "array" or type(read) is list
-    return read if as_it_is else [item.strip() for item in value.split(",")]
+    if kind != "array" or isinstance(read, list):
+        return cast("object", read)
+    return [item.strip() for item in value.split(",")]

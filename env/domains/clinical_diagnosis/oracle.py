@@ -61,7 +61,7 @@ def solve(ticket: str) -> Script:
         write_call("search_clinical_guidelines", {"condition": name})
     )
     guideline = results(observation)[-1]
-    plan = "; ".join(cast("list[str]", guideline["first_line"]))
+    plan = _plan(profiles()[best], "; ".join(cast("list[str]", guideline["first_line"])))
     diagnosis = profiles()[best].names[0]
     yield write_call("record_diagnosis", {**patient, "diagnosis": diagnosis, "confidence": "high"})
     code = next(row.icd10cm for row in diseases() if row.id == best)
@@ -70,6 +70,13 @@ def solve(ticket: str) -> Script:
 
 def _disease_name(condition: str) -> str:
     return next(row.name for row in diseases() if row.id == condition)
+
+
+def _plan(profile: Profile, guideline: str) -> str:
+    """The steps of the profile in the guideline's words, without its ifs and buts."""
+    text = guideline.lower()
+    steps = [next((phrase for phrase in group if phrase.lower() in text), group[0]) for group in profile.plan.first_line]
+    return "; ".join(steps)
 
 
 def _order_tests(patient: dict[str, str], leaders: list[str]) -> str:
