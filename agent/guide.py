@@ -31,7 +31,7 @@ def guided_schemas(episode: Episode, max_new_tokens: int | None = None) -> list[
     spent = {call.name for call in calls if call.error is not None or call.name not in AGAIN}
     offered = [spec for spec in offered if spec.name == "submit_answer" or spec.name not in spent]
     if max_new_tokens is not None and max_new_tokens < SMALL_BUDGET:
-        offered = [spec for spec in offered if _is_short(spec)]
+        offered = [spec for spec in offered if spec.name == "submit_answer" or _is_short(spec)]
     if episode.turns_left <= 1:
         offered = [spec for spec in offered if spec.name == "submit_answer"]
     patient = episode.record.chart.patient_id

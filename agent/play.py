@@ -15,23 +15,22 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, cast
 
-from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
+from langchain_core.messages import BaseMessage
 from langgraph.checkpoint.sqlite import SqliteSaver
 from langgraph.types import Command
-from rich.panel import Panel
-from rich.text import Text
 
-from ..env.action import Call, parse_action
-from ..env.domain import find_task
+from ..env.domain import find_task, load_domain
 from ..env.episode import Episode
 from ..env.patient import HumanPatient
 from ..env.trajectory import FILE_NAME, append
+from ..tools.cache import state_root
 from ..tools.console import ENVIRONMENT, FINDING, USAGE, CommandError, Output
 from .graph import Agent, build_agent
 from .policies import Policy, PolicyError, PolicyOptions, PolicyUnavailable, make_policy
 from .recorder import Recorder, recording
 from .report import episode_row, evidence_table, reward_table
 from .runner import start_state, thread_config, trajectory_of
+from .screen import FULL, SHORT, show
 from .session import LogMismatch, Sessions
 from .state import AgentState
 
@@ -125,7 +124,9 @@ def prepare_folder(folder: Path) -> None:
 
 def _policy(settings: PlaySettings, output: Output) -> Policy:
     try:
-        return make_policy(settings.policy, settings.options, ask=_asker(output, "doctor"), progress=output.note)
+        return make_policy(
+            settings.policy, settings.options, ask=_asker(output, "doctor", settings.task), progress=output.note
+        )
     except PolicyError as error:
         raise policy_error(error) from error
 
@@ -152,7 +153,7 @@ def _checkpointer(root: Path) -> Generator[SqliteSaver]:
 
 
 def _play(root: Path, thread: str, settings: PlaySettings, policy: Policy, output: Output) -> dict[str, object]:
-    ask_patient = _asker(output, "patient")
+    ask_patient = _asker(output, "patient", settings.task)
     human = settings.patient == "human"
     sessions = Sessions(seat=(lambda interview: HumanPatient(interview, ask_patient)) if human else None)
     recorder = Recorder()
@@ -167,7 +168,8 @@ def _play(root: Path, thread: str, settings: PlaySettings, policy: Policy, outpu
         )
         if agent.graph.get_state(thread_config(thread)).values:
             recorder.mark_untrainable("the play was interrupted and resumed: earlier ids are not in this stream")
-        resume = f"resume it with: medgym play --resume {thread}"
+        place = "" if root == state_root() else f" --state-dir {root}"
+        resume = f"resume it with: medgym play --resume {thread}{place}"
         try:
             _drive(agent, thread, settings, output)
             final = cast("AgentState", agent.graph.get_state(thread_config(thread)).values)
@@ -210,8 +212,14 @@ def _finish(
 def _drive(agent: Agent, thread: str, settings: PlaySettings, output: Output) -> None:
     """Stream the graph from where it stands to its end, asking a person where a verdict wants one."""
     config = thread_config(thread)
+    lines = FULL if settings.policy == "human" else SHORT
     held = agent.graph.get_state(config)
     given: Any = None
+    if settings.policy == "human":
+        output.say("Text is said to the patient; /help lists the tools, /quit leaves.", style="dim")
+    if held.values:
+        show(cast("list[BaseMessage]", held.values["messages"])[1:2], output, opening=True)
+        show(cast("list[BaseMessage]", held.values["messages"])[2:], output, opening=False, lines=lines)
     if not held.values:
         task = find_task(settings.task, settings.suite)
         limit, brief = settings.max_turns, settings.brief
@@ -228,39 +236,12 @@ def _drive(agent: Agent, thread: str, settings: PlaySettings, output: Output) ->
                 if node == "__interrupt__":
                     question = change[0].value
                 else:
-                    _show(node, change or {}, output, shows_ticket=settings.policy != "human")
+                    made: dict[str, Any] = change or {}
+                    messages = cast("list[BaseMessage]", made.get("messages", []))
+                    show(messages, output, opening=node == "begin", lines=lines)
         if question is None:
             return
         given = Command(resume=_confirm(cast("Mapping[str, object]", question), output))
-
-
-def _show(node: str, change: Mapping[str, Any], output: Output, *, shows_ticket: bool) -> None:
-    for message in cast("list[BaseMessage]", change.get("messages", [])):
-        if node == "begin" and isinstance(message, HumanMessage) and shows_ticket:
-            output.say(Panel(Text(message.text), title="case", border_style="blue"))
-        elif isinstance(message, AIMessage):
-            _show_action(message.text, output)
-        elif isinstance(message, ToolMessage):
-            output.say(f"  {message.name} -> {_shortened(message.text)}", style="dim")
-        elif isinstance(message, HumanMessage) and node != "begin":
-            output.say(f"  {message.text}", style="green")
-
-
-def _show_action(text: str, output: Output) -> None:
-    action = parse_action(text)
-    if action.speech:
-        output.say(f"doctor: {action.speech}", style="bold")
-    for call in action.calls:
-        shown = (
-            f"{call.name} {json.dumps(call.arguments, ensure_ascii=False)}"
-            if isinstance(call, Call)
-            else f"malformed: {call.why}"
-        )
-        output.say(f"> {shown}", style="cyan")
-
-
-def _shortened(text: str, longest: int = 400) -> str:
-    return text if len(text) <= longest else f"{text[:longest]} … ({len(text)} characters)"
 
 
 def _confirm(question: Mapping[str, object], output: Output) -> bool:
@@ -271,22 +252,23 @@ def _confirm(question: Mapping[str, object], output: Output) -> bool:
     return output.ask("carry it out? [y/N] ").strip().lower() in ("y", "yes")
 
 
-def _asker(output: Output, seat: str) -> Any:
-    """Asks the person in a seat for a line; an empty line is asked again."""
+def _asker(output: Output, seat: str, task: str) -> Callable[[str], str]:
+    """Asks the person in a seat for a line; an empty line is asked again.
+
+    The doctor has seen everything on the screen already; the patient is told what the doctor says.
+    """
 
     def ask(shown: str) -> str:
-        if seat == "doctor":
-            output.say(Panel(Text(shown), title="you see", border_style="blue"))
-        else:
+        if seat == "patient":
             output.say(f"the doctor says: {shown}", style="bold")
         while True:
             typed = output.ask(f"{seat}> ").strip()
             if typed in ("/quit", "/exit"):
                 raise KeyboardInterrupt
             if typed == "/help":
-                output.say(
-                    "text is speech; /TOOL key=value calls a tool, e.g. /order_lab_test test_name=ECG; /quit leaves"
-                )
+                output.say("Text is said to the patient. /TOOL key=value calls a tool; /quit leaves.")
+                for spec in load_domain(find_task(task).domain).shelf.offered():
+                    output.say(f"  /{spec.signature}", style="dim")
             elif typed:
                 return typed
 

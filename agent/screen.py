@@ -50,17 +50,20 @@ def readable(result: str) -> list[str]:
         value = cast("object", json.loads(result))
     except ValueError:
         return result.splitlines()
-    if not isinstance(value, dict):
-        return [_inline(value)]
+    fields = cast("Mapping[str, object]", value) if isinstance(value, dict) else {"": value}
     lines: list[str] = []
-    for name, field in cast("Mapping[str, object]", value).items():
-        if isinstance(field, list) and any(isinstance(row, dict) for row in cast("list[object]", field)):
-            rows = cast("list[object]", field)
+    for name, field in fields.items():
+        rows = _rows(field)
+        if any(isinstance(row, dict) for row in rows):
             lines.append(f"{name}:")
             lines += [f"  - {_inline(row)}" for row in rows]
         elif field not in (None, "", [], {}):
             lines.append(f"{name}: {_inline(field)}")
     return lines
+
+
+def _rows(value: object) -> list[object]:
+    return cast("list[object]", value) if isinstance(value, list) else []
 
 
 def _inline(value: object) -> str:

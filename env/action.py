@@ -13,7 +13,10 @@ from typing import cast
 
 DEEPEST = 32  # levels of nested JSON in a call
 OPEN, CLOSE = "<tool_call>", "</tool_call>"
-_THINK = re.compile(r"<think>.*?(</think>|$)", re.DOTALL)
+MAX_DEPTH = 32  # of nested lists and objects in a call's arguments
+# a block of thought; a template may open it in the prompt, so that a message begins inside one
+_THINK = re.compile(r"\A(?:(?!<think>|<tool_call>).)*?</think>|<think>.*?(?:</think>|\Z)", re.DOTALL)
+_TAG = re.compile(r"<(?=/?(?:tool_call|think)>)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +65,7 @@ def parse_action(text: str) -> Action:
 
 def _parse_call(body: str) -> Call | Malformed:
     try:
-        value: object = json.loads(body)
+        value: object = json.loads(body, parse_constant=_refuse)
     except (ValueError, RecursionError) as error:
         return Malformed(body[:200], f"not JSON: {error}")
     if not isinstance(value, dict):
@@ -71,6 +74,8 @@ def _parse_call(body: str) -> Call | Malformed:
         return Malformed(body[:200], f"nested deeper than {DEEPEST} levels")
     call = cast("dict[str, object]", value)
     name = call.get("name")
+    if _deeper(value, MAX_DEPTH):
+        return Malformed(body[:200], f"nested more than {MAX_DEPTH} deep")
     extra = sorted(set(call) - {"name", "arguments"})
     if not isinstance(name, str) or not name:
         return Malformed(body[:200], "the object has no name")
@@ -94,6 +99,27 @@ def _depth(value: object) -> int:
     return depth
 
 
+def _refuse(constant: str) -> object:
+    raise ValueError(f"{constant} is no JSON number")
+
+
+def _deeper(value: object, depth: int) -> bool:
+    """Whether lists and objects are nested in `value` more than `depth` deep."""
+    level: list[object] = [value]
+    for _ in range(depth + 1):
+        inner: list[object] = []
+        for item in level:
+            if isinstance(item, dict):
+                inner += cast("dict[str, object]", item).values()
+            elif isinstance(item, list):
+                inner += cast("list[object]", item)
+        if not inner:
+            return False
+        level = inner
+    return True
+
+
 def write_call(name: str, arguments: object) -> str:
-    """The tagged form of a call."""
-    return f"{OPEN}{json.dumps({'name': name, 'arguments': arguments}, ensure_ascii=False)}{CLOSE}"
+    """The tagged form of a call; a tag inside a string is escaped, so that `parse_action` reads the same back."""
+    body = json.dumps({"name": name, "arguments": arguments}, ensure_ascii=False)
+    return OPEN + _TAG.sub(r"\\u003c", body) + CLOSE

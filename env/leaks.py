@@ -7,8 +7,10 @@ Searching the literature is work that the key demands, so what it returns is not
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import cast
 
 from ..tools.catalog.chart import __name__ as _CHART_MODULE
 from ..tools.spec import ToolSpec
@@ -37,9 +39,16 @@ def find_leaks(domain: Domain, task: Task) -> Iterator[Leak]:
         for wording in _shown(text, wordings):
             yield Leak(task.id, where, wording)
     specs = Episode(task, domain=domain).desk.shelf.offered()
-    static = "\n".join((domain.policy, *(f"{spec.description} {spec.parameters}" for spec in specs)))
+    static = "\n".join((domain.policy, *(_prose(spec) for spec in specs)))
     for wording in _shown(static, [wording for wording in wordings if len(wording) >= SHORTEST]):
         yield Leak(task.id, "policy or tool description", wording)
+
+
+def _prose(spec: ToolSpec) -> str:
+    """What a tool's definition says in words; names of parameters are inputs of published scores, and say nothing."""
+    properties = cast("dict[str, dict[str, object]]", spec.parameters["properties"])
+    said = (f"{schema.get('description', '')} {schema.get('enum', '')}" for schema in properties.values())
+    return f"{spec.description} {' '.join(said)}"
 
 
 def _shown(text: str, wordings: list[str]) -> list[str]:
@@ -65,7 +74,10 @@ def _own_texts(domain: Domain, task: Task) -> Iterator[tuple[str, str]]:
     episode = Episode(task, domain=domain)
     for spec in _chart_tools(episode):
         arguments = spec.parse({"patient_id": task.chart.patient_id})
-        yield spec.name, str(spec.run(episode.desk, arguments))
+        result = str(spec.run(episode.desk, arguments))
+        if spec.name == "get_immunization_history":  # vaccines are named for what they prevent, in every chart
+            result = re.sub(r"'vaccine': '[^']*'", "", result)
+        yield spec.name, result
 
 
 def _chart_tools(episode: Episode) -> list[ToolSpec]:

@@ -80,7 +80,8 @@ _AFTER = re.compile(
     rf"(?:{_ABSENT}|{_NOT_SO}|negative|stopped)\b"
     rf"|[\s,:()]*(?:{_ABSENT}|{_NOT_SO}|negative|to be avoided)"
     r"(?= ?(?:[.,;:!?()\n]|$|(?:by|on|and|but|because|after|given|from|in)\b))"
-    r"|[\s,()]*(?:(?:which|that|it|this) )?(?:has|have|had) not been (?:excluded|ruled out|confirmed|found|shown|seen)\b"
+    r"|[\s,()]*(?:(?:which|that|it|this) )?(?:has|have|had) not been "
+    r"(?:excluded|ruled out|confirmed|found|shown|seen)\b"
     r"|[\s,()]*(?:(?:which|that|it|this) )?(?:does|do|did|would|could|can|should) not "
     r"(?:be|fit|explain|account|apply|match|seem|appear)\b"
 )
@@ -112,8 +113,10 @@ def fold(text: str) -> str:
 
 
 @lru_cache(maxsize=8192)
-def _pattern(phrase: str) -> re.Pattern[str]:
+def _pattern(phrase: str) -> re.Pattern[str] | None:
     words = re.findall(r"[a-z0-9%<>=+/]+", fold(phrase))
+    if not words:
+        return None
     gaps = [r"[ ,().]+" if len(word) == 1 else r"[ ,()]+" for word in words[:-1]]  # "C. difficile"
     body = "".join(re.escape(word) + gap for word, gap in zip(words, [*gaps, ""], strict=True))
     return re.compile(rf"(?<![a-z0-9]){body}(?:e?s)?(?![a-z0-9])")
@@ -121,9 +124,8 @@ def _pattern(phrase: str) -> re.Pattern[str]:
 
 def mentions(text: str, phrase: str) -> list[tuple[int, int]]:
     """Where a phrase stands in a folded text, as whole words (a plural counts, "non-" before it does not)."""
-    if not re.search(r"[a-z0-9%<>=+/]", fold(phrase)):
-        return []
-    found = _pattern(phrase).finditer(text)
+    pattern = _pattern(phrase)
+    found = pattern.finditer(text) if pattern is not None else ()
     return [one.span() for one in found if not _ANOTHER_WORD.search(text[max(0, one.start() - 8) : one.start()])]
 
 

@@ -6,6 +6,7 @@ others ask for confirmation.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 from ...tools.facts import (
@@ -30,6 +31,10 @@ def allergy(proposal: Proposal) -> Iterable[Verdict]:
     """The drug, its class or a cross-reactive agent is on the allergy list."""
     drug = _drug(proposal)
     for row in proposal.record.chart.allergies:
+        if drug is None and _names(proposal.text("drug_name"), row.allergen):
+            message = f"{row.allergen} in a patient with {row.severity} {row.allergen} allergy ({row.reaction})"
+            yield Verdict("block", "allergy", 5, "allergy_ignored", message, "the patient's record")
+            continue
         conflict = allergy_conflict(row.allergen, drug) if drug else None
         if conflict is None:
             continue
@@ -38,6 +43,12 @@ def allergy(proposal: Proposal) -> Iterable[Verdict]:
         yield Verdict(
             "block" if sure else "confirm", "allergy", 5 if sure else 4, "allergy_ignored", message, conflict.source
         )
+
+
+def _names(ordered: str, allergen: str) -> bool:
+    """Whether an order for no single drug ("penicillin", "sulfa tablets") is for the very word on the allergy list."""
+    own, other = (set(re.findall(r"[a-z0-9]+", text.lower())) for text in (allergen, ordered))
+    return bool(own) and (own <= other or {word.rstrip("s") for word in own} <= {word.rstrip("s") for word in other})
 
 
 def interaction(proposal: Proposal) -> Iterable[Verdict]:
@@ -62,14 +73,15 @@ def dose(proposal: Proposal) -> Iterable[Verdict]:
     drug = _drug(proposal)
     if drug is None:
         return
-    parsed = parse_dose(proposal.text("dosage"))
+    dosage, name = proposal.text("dosage"), proposal.text("drug_name")
+    parsed = parse_dose(dosage) or parse_dose(f"{dosage} of {name}") or parse_dose(name)  # "2 tablets", "drug 500 mg"
     times = doses_per_day(proposal.text("frequency"))
     for row in max_dose_of(drug, proposal.text("route") or "oral"):
         if row.population != "adult" or row.certainty != "high":
             continue
         amount = to_unit(parsed, row.unit) if parsed else None
         if amount is None:
-            message = f"the dose {proposal.text('dosage')!r} could not be compared with the maximum in {row.unit}"
+            message = f"the dose {dosage!r} could not be compared with the maximum in {row.unit}"
             yield Verdict("warn", "dose_unchecked", 2, "suboptimal_monitoring", message, row.source)
         elif row.single is not None and amount > row.single:
             message = f"{drug} {amount:g} {row.unit} is above the largest single dose of {row.single:g} {row.unit}"

@@ -51,9 +51,7 @@ class Lines(BaseChatModel):
     def _generate(self, messages: list[BaseMessage], *_: Any, **__: Any) -> ChatResult:
         self._shown.append(messages)
         said = len(exchanges(messages))
-        return ChatResult(
-            generations=[ChatGeneration(message=AIMessage(self._lines[min(said, len(self._lines) - 1)]))]
-        )
+        return ChatResult(generations=[ChatGeneration(message=AIMessage(self._lines[min(said, len(self._lines) - 1)]))])
 
 
 def lines(*texts: str, **settings: Any) -> tuple[Agent, Policy]:
@@ -149,7 +147,7 @@ def test_observations_of_every_kind_survive_the_conversation(task: Task) -> None
         ("<tool_call>not json</tool_call>", "malformed_call"),
         ('<tool_call>{"name": "get_vital_signs"', "malformed_call"),
         (write_call("get_vital_sign", {}), "unknown_tool"),
-        (write_call("calculate_meld_xx", {}), "not_on_shelf"),
+        (write_call("search_pubmed", {"query": "x"}), "not_on_shelf"),
         (write_call("get_vital_signs", {"patient": 3}), "invalid_arguments"),
         (write_call("get_vital_signs", [1]), "invalid_arguments"),
         (write_call("get_vital_signs", {"patient_id": "P9999"}), "unknown_patient"),

@@ -6,7 +6,7 @@ Only rows of certainty high are asked about. Every need is a mark that tools lea
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 
@@ -24,6 +24,7 @@ from ....tools.facts import (
 from ....tools.record.testcatalog import plain
 from ....tools.retrieval.passage import Passage
 from ....tools.retrieval.starter import starter_passages
+from ...reward.statement import fold, mentions
 from ...task import Need
 
 N_DISTRACTORS = 4
@@ -52,6 +53,11 @@ def _by_kind(kind: str) -> tuple[Passage, ...]:
 
 def _passages(kind: str, document: str) -> list[Passage]:
     return [passage for passage in _by_kind(kind) if passage.document == document]
+
+
+def _telling(passages: list[Passage], words: Sequence[str]) -> list[Passage]:
+    """The passages that say all of `words`, so that reading another section of the document is no evidence."""
+    return [passage for passage in passages if all(plain(word) in plain(passage.text) for word in words)] or passages
 
 
 def _needs(passages: list[Passage], gold: str, *further: Need) -> tuple[Need, ...]:
@@ -98,17 +104,20 @@ def disease_items(rng: random.Random) -> Iterator[Item]:
         if len(row.key_findings) >= 3 and not named:
             names = _others(rng, [*near[:3], *rng.sample(far, 6)], row.name)
             stem = f"A patient presents with these findings: {findings}. Which condition fits best?"
-            yield Item("identify", row.id, stem, row.name, names, _needs(passages, row.name, _criteria(row), seen), row.source)
+            needs = _needs(_telling(passages, row.key_findings), row.name, _criteria(row), seen)
+            yield Item("identify", row.id, stem, row.name, names, needs, row.source)
         gold = "; ".join(row.confirmatory)
         tests = _others(rng, ["; ".join(other.confirmatory) for other in rows if other.id != row.id], gold)
         if gold not in ("clinical", ""):
             stem = f"Which test or finding confirms {row.name}?"
-            needs = _needs(passages, gold, _criteria(row), _summary(passages))
+            told = _telling(passages, row.confirmatory)
+            needs = _needs(told, gold, _criteria(row), _summary(told))
             yield Item("confirm", row.id, stem, gold, tests, needs, row.source)
         gold = "; ".join(row.first_line[:3])
         steps = _others(rng, ["; ".join(other.first_line[:3]) for other in rows if other.domain != row.domain], gold)
         stem = f"What is the first-line management of {row.name}?"
-        needs = _needs(passages, gold, _criteria(row), _summary(passages))
+        told = _telling(passages, row.first_line[:3])
+        needs = _needs(told, gold, _criteria(row), _summary(told))
         yield Item("first_line", row.id, stem, gold, steps, needs, row.source)
 
 
@@ -118,6 +127,10 @@ def interaction_items(rng: random.Random) -> Iterator[Item]:
     for row in interactions():
         a, b = canonical(row.drug_a), canonical(row.drug_b)
         if row.certainty != "high" or row.kinds != ("drug", "drug") or a is None or b is None or a == b:
+            continue
+        if mentions(fold(row.effect), b):  # the effect names the drug: ask for the other of the two
+            a, b = b, a
+        if mentions(fold(row.effect), b):
             continue
         passages = [passage for passage in _by_kind("interaction") if passage.id in (f"ddi-{row.id}", f"ddi-{row.id}-management")]
         free = [drug for drug in drugs if drug not in (a, b) and not interactions_between(a, drug)]
