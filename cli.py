@@ -42,7 +42,7 @@ def main() -> None:
     """Entry point: errors that a user can mend are one line on standard error, with their exit code."""
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
     try:
-        code = app(standalone_mode=False)
+        code = app(prog_name="medgym", standalone_mode=False)
     except CommandError as error:
         _fail(str(error), error.code)
     except _UsageError as error:

@@ -11,7 +11,6 @@ import re
 from dataclasses import dataclass
 from typing import cast
 
-DEEPEST = 32  # levels of nested JSON in a call
 OPEN, CLOSE = "<tool_call>", "</tool_call>"
 MAX_DEPTH = 32  # of nested lists and objects in a call's arguments
 # a block of thought; a template may open it in the prompt, so that a message begins inside one
@@ -70,8 +69,6 @@ def _parse_call(body: str) -> Call | Malformed:
         return Malformed(body[:200], f"not JSON: {error}")
     if not isinstance(value, dict):
         return Malformed(body[:200], "not a JSON object with name and arguments")
-    if _depth(cast("object", value)) > DEEPEST:
-        return Malformed(body[:200], f"nested deeper than {DEEPEST} levels")
     call = cast("dict[str, object]", value)
     name = call.get("name")
     if _deeper(value, MAX_DEPTH):
@@ -82,21 +79,6 @@ def _parse_call(body: str) -> Call | Malformed:
     if extra:
         return Malformed(body[:200], f"unexpected {', '.join(extra)}: only name and arguments")
     return Call(name, call.get("arguments", {}))
-
-
-def _depth(value: object) -> int:
-    """Levels of nesting, without recursion."""
-    level, depth = [value], 0
-    while level := [
-        inner
-        for item in level
-        if isinstance(item, (list, dict))
-        for inner in (
-            cast("dict[str, object]", item).values() if isinstance(item, dict) else cast("list[object]", item)
-        )
-    ]:
-        depth += 1
-    return depth
 
 
 def _refuse(constant: str) -> object:

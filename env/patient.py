@@ -63,12 +63,13 @@ class RulePatient:
 
     def _match(self, sentence: str) -> Question | None:
         folded = f" {_fold(sentence)} "
-        best: tuple[int, Question] | None = None
+        best: tuple[int, bool, Question] | None = None
         for question, words in self._questions:
             hits = sum(len(word.split()) for word in words if f" {word} " in folded or f" {word}s " in folded)
-            if hits and (best is None or hits > best[0]):
-                best = (hits, question)
-        return best[1] if best else None
+            named = f" {_fold(question.topic)} " in folded  # "injury" is asked for by its own name first
+            if hits and (best is None or (hits, named) > best[:2]):
+                best = (hits, named, question)
+        return best[2] if best else None
 
 
 class HumanPatient:

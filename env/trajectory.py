@@ -11,7 +11,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import cast
+from typing import Protocol, cast
 
 import zstandard
 
@@ -21,6 +21,18 @@ from .episode import CallRecord, Episode, Turn
 FORMAT_VERSION = 1
 FILE_NAME = "trajectories.jsonl.zst"
 _LEVEL = 9
+_CHUNK = 1 << 16  # bytes
+
+
+class _Frame(Protocol):
+    """What is used of zstandard's decompression object."""
+
+    eof: bool
+    unused_data: bytes
+
+    def decompress(self, data: bytes, /) -> bytes:
+        """The next bytes of the content."""
+        ...
 
 
 class TrajectoryError(ValueError):
@@ -110,6 +122,9 @@ class Trajectory:
         missing = [name for name in names if name not in stored]
         if missing:
             raise TrajectoryError(f"fields missing: {', '.join(missing)}")
+        lists = [name for name in ("turns", "verdicts") if not isinstance(stored[name], list)]
+        if lists:
+            raise TrajectoryError(f"not a list: {', '.join(lists)}")
         values = {name: stored[name] for name in names}
         values["turns"] = tuple(cast("Sequence[Mapping[str, object]]", stored["turns"]))
         values["verdicts"] = tuple(cast("Sequence[Mapping[str, object]]", stored["verdicts"]))
@@ -166,7 +181,10 @@ def read_file(path: Path) -> Iterator[Trajectory]:
         if not line.strip():
             continue
         try:
-            yield Trajectory.from_json(json.loads(line))
+            stored: object = json.loads(line)
+            if not isinstance(stored, dict):
+                raise TrajectoryError("not a JSON object")
+            yield Trajectory.from_json(cast("dict[str, object]", stored))
         except TrajectoryError as error:
             raise TrajectoryError(f"{path}, line {number}: {error}") from error
         except ValueError as error:
@@ -178,11 +196,31 @@ def _lines(path: Path) -> Iterator[str]:
         if path.suffix != ".zst":
             yield from io.TextIOWrapper(raw, encoding="utf-8", errors="surrogatepass")
             return
-        reader = zstandard.ZstdDecompressor().stream_reader(raw, read_across_frames=True)
+        number = 1
         try:
-            yield from io.TextIOWrapper(reader, encoding="utf-8", errors="surrogatepass")
+            for frame in _frames(raw):
+                for line in frame.decode("utf-8", "surrogatepass").removesuffix("\n").split("\n"):
+                    yield line
+                    number += 1
         except zstandard.ZstdError as error:
-            raise TrajectoryError(f"{path} is damaged: {error}") from error
+            raise TrajectoryError(f"{path}, line {number} is damaged: {error}") from error
+        except EOFError as error:
+            raise TrajectoryError(f"{path}, line {number} is cut: the run was killed while writing it") from error
+
+
+def _frames(raw: io.BufferedReader) -> Iterator[bytes]:
+    """The content of each zstd frame; raises `EOFError` where the last one is not whole."""
+    rest, made = b"", list[bytes]()
+    frame: _Frame | None = None
+    while rest or (rest := raw.read(_CHUNK)):
+        frame = frame or cast("_Frame", zstandard.ZstdDecompressor().decompressobj())
+        made.append(frame.decompress(rest))
+        rest = frame.unused_data
+        if frame.eof:
+            yield b"".join(made)
+            frame, made = None, list[bytes]()
+    if frame is not None:
+        raise EOFError("the last frame is not whole")
 
 
 def trajectory_files(folder: Path) -> list[Path]:

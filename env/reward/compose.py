@@ -14,6 +14,7 @@ sum can be gamed (a do-nothing episode would earn .47), so
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from types import MappingProxyType
@@ -71,7 +72,7 @@ def compose(
     submitted: bool,
     weights: Mapping[str, float] = WEIGHTS,
 ) -> Reward:
-    """The composite of the dimensions; raises `ValueError` for weights that are negative or all zero."""
+    """The composite of the dimensions; raises `ValueError` for weights that are negative, not finite or all zero."""
     gated = {
         "accuracy": accuracy,
         "process": process,
@@ -84,8 +85,8 @@ def compose(
     unknown = sorted(set(weights) - set(WEIGHTS))
     used = {name: weights.get(name, 0.0) for name in gated}
     total = sum(used.values())
-    if unknown or min(used.values()) < 0 or total <= 0:
-        raise ValueError(f"weights must be non-negative, not all zero, and name only {', '.join(WEIGHTS)}")
+    if unknown or not all(0 <= weight < math.inf for weight in used.values()) or total <= 0:
+        raise ValueError(f"weights must be non-negative, finite, not all zero, and name only {', '.join(WEIGHTS)}")
     mean = sum(used[name] * gated[name] for name in gated) / total
     known = max(0.0, 2 * evidence - 1)  # up to half of the evidence an answer counts as a guess
     composite = mean * (FLOOR + (1 - FLOOR) * accuracy) * (FLOOR + (1 - FLOOR) * known) if submitted else 0.0

@@ -153,7 +153,10 @@ def asserts(text: str, phrase: str) -> bool:
 
 def asserted_names(text: str, names: Iterable[str]) -> list[str]:
     """The names that a text asserts; a longer name hides the shorter ones inside it."""
-    folded = fold(text)
+    return _asserted(fold(text), names)
+
+
+def _asserted(folded: str, names: Iterable[str]) -> list[str]:
     spans = [(start, end, name) for name in names for start, end in mentions(folded, name)]
     taken: list[tuple[int, int]] = []
     found: list[str] = []
@@ -173,9 +176,10 @@ def names_only(text: str, accepted: Iterable[str], others: Iterable[str]) -> boo
     """
     own = {fold(name).strip() for name in accepted}
     names = [*accepted, *others]
-    main, *behind = _BEHIND.split(fold(text), maxsplit=1)
-    found = {fold(name).strip() for name in asserted_names(main, names)}
-    complications = {fold(name).strip() for name in asserted_names(" ".join(behind), names)} - own
+    folded = fold(text)
+    main, *behind = _BEHIND.split(folded, maxsplit=1)
+    found = {fold(name).strip() for name in _asserted(main, names)}
+    complications = {fold(name).strip() for name in _asserted(" ".join(behind), names)} - own
     if not found & own:  # the connective may be part of the answer's own name
-        found, complications = {fold(name).strip() for name in asserted_names(text, names)}, set[str]()
+        found, complications = {fold(name).strip() for name in _asserted(folded, names)}, set[str]()
     return bool(found & own) and not found - own and len(complications) <= 1

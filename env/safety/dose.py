@@ -23,9 +23,13 @@ _EVERY = re.compile(
     r"(?P<unit>min|minutes?|h|hrs?|hours?|d|days?|weeks?)\b"
 )
 _HOURLY = re.compile(r"\b(?:(\d{1,4})(?:\s*(?:-|to)\s*\d{1,4})?[\s-]*)?hourly\b")
-_COUNTED = re.compile(r"\b(\d{1,4}|one|two|three|four|five|six|eight)\s*(?:x|times?|doses?|daily|(?:a|per)\s*(?:day|week))")
+_COUNTED = re.compile(
+    r"\b(\d{1,4}|one|two|three|four|five|six|eight)\s*(?:x|times?|doses?|daily|(?:a|per)\s*(?:day|week))"
+)
 _HOURS = {"m": 1 / 60, "h": 1.0, "d": 24.0, "w": 168.0}
-_NUMBERS = {"one": 1, "once": 1, "two": 2, "twice": 2, "three": 3, "thrice": 3, "four": 4, "five": 5, "six": 6, "eight": 8}
+_NUMBERS = {
+    "one": 1, "once": 1, "two": 2, "twice": 2, "three": 3, "thrice": 3, "four": 4, "five": 5, "six": 6, "eight": 8,
+}  # fmt: skip
 _CODES = {
     "od": 1, "qd": 1, "hs": 1, "qhs": 1, "nocte": 1, "nightly": 1, "bedtime": 1, "stat": 1, "single": 1, "morning": 1,
     "evening": 1, "night": 1, "bid": 2, "bd": 2, "tid": 3, "tds": 3, "qid": 4, "qds": 4,
@@ -43,7 +47,7 @@ def _number(text: str) -> float:
 
 
 def parse_dose(text: str) -> tuple[float, str] | None:
-    """(amount, unit) of the largest dose in a text: `1.5 g` and `3 x 500 mg` give (1500.0, 'mg'); other units as written.
+    """(amount, unit) of the largest dose: `1.5 g` and `3 x 500 mg` give (1500.0, 'mg'); other units as they are.
 
     None where there is no dose, and where it is one by weight, volume or time (`15 mg/kg`, `250 mg/5 ml`).
     """

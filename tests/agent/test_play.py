@@ -164,22 +164,30 @@ import sys, time
 from medgym.agent.policies.scripted import ScriptedChatModel
 from medgym.cli import main
 
-generate = ScriptedChatModel._generate
+generate, calls, last = ScriptedChatModel._generate, 0, int(sys.argv.pop())
 
-def slow(self, *arguments, **settings):
-    time.sleep(0.05)
+def stops(self, *arguments, **settings):
+    global calls
+    calls += 1
+    time.sleep(600 if calls > last else 0.02)
     return generate(self, *arguments, **settings)
 
-ScriptedChatModel._generate = slow
+ScriptedChatModel._generate = stops
 main()
 """
 
 
-@pytest.mark.parametrize("word", ["case", "get_vital_signs", "order_lab_test", "wait"])
-def test_a_killed_process_is_resumed(place: Place, word: str) -> None:
+@pytest.mark.parametrize(
+    ("word", "messages"), [("case", 0), ("get_vital_signs", 2), ("order_lab_test", 3), ("wait", 5)]
+)
+def test_a_killed_process_is_resumed(place: Place, word: str, messages: int) -> None:
+    """It is killed when it has shown the word: while it waits for the next message, or in the middle of a call."""
     command = ["play", "--task", CASE, "--seed", "7", "--state-dir", str(place.root), "--out", str(place.out)]
     with subprocess.Popen(
-        [sys.executable, "-u", "-c", KILLED, *command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-u", "-c", KILLED, *command, str(messages)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     ) as process:
         assert process.stdout is not None
         for line in process.stdout:
@@ -197,9 +205,10 @@ def test_a_killed_process_is_resumed(place: Place, word: str) -> None:
 
 def test_killed_before_it_said_how_it_ended(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     """The case was over, the trajectory not written yet."""
-    with monkeypatch.context() as patched, pytest.raises(CommandError, match=r"No space left.*resume it with") as full:
+    with monkeypatch.context() as patched:
         patched.setattr("medgym.agent.play.append", raising(OSError(28, "No space left on device")))
-        place.new()
+        with pytest.raises(CommandError, match=r"No space left.*resume it with") as full:
+            place.new()
     assert full.value.code == ENVIRONMENT
     assert len(unfinished(place.root)) == 1
     place.resume()
@@ -208,9 +217,10 @@ def test_killed_before_it_said_how_it_ended(place: Place, monkeypatch: pytest.Mo
 
 
 def test_killed_before_it_began(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    with monkeypatch.context() as patched, pytest.raises(SystemError):
+    with monkeypatch.context() as patched:
         patched.setattr("medgym.agent.play._play", raising(SystemError()))
-        place.new()
+        with pytest.raises(SystemError):
+            place.new()
     assert [row["turns"] for row in unfinished(place.root)] == [0]
     place.resume()
     assert encode(place.trajectory()) == encode(uninterrupted())
@@ -406,7 +416,7 @@ def test_left_at_the_question(
     else:
         monkeypatch.setattr("sys.stdin", io.StringIO())
     place.resume()
-    assert recorded(place.trajectory())["confirmed"] is terminal
+    assert bool(recorded(place.trajectory())["confirmed"]) is terminal
     place.check_nothing_is_left()
 
 

@@ -36,6 +36,6 @@ def snippet(text: str, wanted: AbstractSet[str], window: int = WINDOW) -> str:
     hits = [place for place in range(best, best + window) if matches[place]]
     if hits:
         centred = (hits[0] + hits[-1]) // 2 - window // 2
-        best = max(0, min(centred, len(shown) - window, hits[0]))
+        best = max(0, hits[-1] - window + 1, min(centred, len(shown) - window, hits[0]))
     before, after = "... " if best else "", " ..." if best + window < len(shown) else ""
     return before + " ".join(shown[best : best + window]) + after
