@@ -71,7 +71,7 @@ def _parse_call(body: str) -> Call | Malformed:
         return Malformed(body[:200], "not a JSON object with name and arguments")
     call = cast("dict[str, object]", value)
     name = call.get("name")
-    if _deeper(value, MAX_DEPTH):
+    if _deeper(call, MAX_DEPTH):
         return Malformed(body[:200], f"nested more than {MAX_DEPTH} deep")
     extra = sorted(set(call) - {"name", "arguments"})
     if not isinstance(name, str) or not name:

@@ -140,7 +140,9 @@ class Episode:
     @property
     def reward(self) -> Reward:
         """The breakdown as the episode stands; fixed once it has ended."""
-        if self._reward is None or self.ended is None:
+        if self.ended is None:
+            return score(self)
+        if self._reward is None:
             self._reward = score(self)
         return self._reward
 

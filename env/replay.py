@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import cast
 
 from .domain import find_task
-from .episode import Episode, Review
+from .episode import Episode
 from .patient import PatientSeat, Reply, RulePatient
 from .trajectory import Trajectory
 
@@ -46,13 +45,12 @@ def replay(stored: Trajectory, *, human_patient: bool = False) -> Episode:
     for turn in stored.turns:
         if episode.ended is not None:
             break
-        calls = cast("list[dict[str, object]]", turn["calls"])
-        answers = iter([bool(call["confirmed"]) for call in calls if call["confirmed"] is not None])
-
-        def confirm(_review: Review, answers: Iterator[bool] = answers) -> bool:
-            return next(answers, False)
-
-        episode.step(str(turn["text"]), confirm)
+        calls = iter(cast("list[dict[str, object]]", turn["calls"]))
+        opened = episode.open_turn(str(turn["text"]))
+        while (review := episode.review(opened)) is not None:
+            stored_call = next(calls, {"confirmed": None})
+            episode.carry_out(opened, review, cast("bool | None", stored_call["confirmed"]))
+        episode.close_turn(opened)
     return episode
 
 

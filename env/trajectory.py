@@ -181,7 +181,7 @@ def read_file(path: Path) -> Iterator[Trajectory]:
         if not line.strip():
             continue
         try:
-            stored: object = json.loads(line)
+            stored: object = json.loads(line.decode("utf-8", "surrogatepass"))
             if not isinstance(stored, dict):
                 raise TrajectoryError("not a JSON object")
             yield Trajectory.from_json(cast("dict[str, object]", stored))
@@ -191,15 +191,15 @@ def read_file(path: Path) -> Iterator[Trajectory]:
             raise TrajectoryError(f"{path}, line {number} is damaged or cut: {error}") from error
 
 
-def _lines(path: Path) -> Iterator[str]:
+def _lines(path: Path) -> Iterator[bytes]:
+    number = 1
     with path.open("rb") as raw:
         if path.suffix != ".zst":
-            yield from io.TextIOWrapper(raw, encoding="utf-8", errors="surrogatepass")
+            yield from raw
             return
-        number = 1
         try:
             for frame in _frames(raw):
-                for line in frame.decode("utf-8", "surrogatepass").removesuffix("\n").split("\n"):
+                for line in frame.removesuffix(b"\n").split(b"\n"):
                     yield line
                     number += 1
         except zstandard.ZstdError as error:

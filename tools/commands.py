@@ -92,7 +92,7 @@ def info(index: IndexPath = None, cache_dir: CacheDir = None, as_json: Json = Fa
         "k1": found.k1,
         "b": found.b,
         "corpus_hash": found.corpus_hash,
-        "path": str(found.path),
+        "path": str(found.path.parent),  # the folder with the manifest, which `--index` takes
         "size_mb": round(found.size / 1e6, 2),
     }
     output.emit(row)

@@ -86,7 +86,7 @@ _AFTER = re.compile(
     r"(?:be|fit|explain|account|apply|match|seem|appear)\b"
 )
 _CLAUSE = re.compile(
-    r"[.;:!?\n()]|\b(?:but|however|although|so|therefore|instead(?! of)|hence|thus)\b"
+    r"\.(?!\d)|[;:!?\n()]|\b(?:but|however|although|so|therefore|instead(?! of)|hence|thus)\b"
     r"|(?:,|\band\b|\bthen\b)\s*(?:then )?(?="
     + _one_of("give, start, begin, commence, administer, initiate, proceed, arrange, transfuse, treat")
     + r"\b)"
@@ -114,7 +114,7 @@ def fold(text: str) -> str:
 
 @lru_cache(maxsize=8192)
 def _pattern(phrase: str) -> re.Pattern[str] | None:
-    words = re.findall(r"[a-z0-9%<>=+/]+", fold(phrase))
+    words = re.findall(r"[a-z0-9%<>=+/]+(?:\.[a-z0-9]+)*", fold(phrase))  # "K35.80" and "4.5" are one word
     if not words:
         return None
     gaps = [r"[ ,().]+" if len(word) == 1 else r"[ ,()]+" for word in words[:-1]]  # "C. difficile"

@@ -107,7 +107,9 @@ def test_as_a_module_and_with_exit_codes() -> None:
 
 
 def test_a_reader_that_closes_the_pipe_is_not_an_error_message() -> None:
-    with subprocess.Popen([*MODULE, "tasks", "list", "--json"], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+    with subprocess.Popen(
+        [*MODULE, "tasks", "list", "--json"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
         assert process.stdout is not None
         assert process.stderr is not None
         process.stdout.readline()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,7 @@ from medgym.tools.retrieval import open_starter
 
 
 def test_search(medgym: Any) -> None:
-    result = medgym("kb", "search", "warfarin", "bleeding", "--json") if False else medgym(
-        "kb", "search", "warfarin bleeding", "--k", 3, "--json"
-    )
+    result = medgym("kb", "search", "warfarin bleeding", "--k", 3, "--json")
     assert (result.code, result.err) == (0, "")
     assert [row["rank"] for row in result.rows] == [1, 2, 3]
     for row in result.rows:
@@ -90,8 +89,6 @@ def test_doctor(medgym: Any) -> None:
 
 
 def test_doctor_without_a_part(medgym: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    from importlib import metadata
-
     real = metadata.version
 
     def version(name: str) -> str:

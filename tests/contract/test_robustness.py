@@ -54,7 +54,7 @@ def state(made: Episode) -> tuple[object, ...]:
     )  # fmt: skip
 
 
-def refused(make: Callable[[], Episode], spec: ToolSpec, wrong: list[object], codes: set[str] = CLEAR) -> None:
+def assert_refused(make: Callable[[], Episode], spec: ToolSpec, wrong: list[object], codes: set[str] = CLEAR) -> None:
     """Each of these arguments is refused with one of these codes, and changes nothing."""
     for start in range(0, len(wrong), MAX_CALLS_PER_MESSAGE):
         batch = wrong[start : start + MAX_CALLS_PER_MESSAGE]
@@ -88,13 +88,13 @@ def texts(spec: ToolSpec) -> Iterator[tuple[str, JsonObject, Callable[[str], obj
 
 def test_arguments_that_are_no_object(spec: ToolSpec, episode: Make):
     wrong: list[object] = [None, [], [1], "", "patient_id", "{}", 5, 5.5, True, [dict(spec.example)]]
-    refused(lambda: episode(spec), spec, wrong, {"invalid_arguments", "malformed_call"})
+    assert_refused(lambda: episode(spec), spec, wrong, {"invalid_arguments", "malformed_call"})
 
 
 def test_missing_arguments(spec: ToolSpec, episode: Make):
     given = example(spec, episode().task.chart.patient_id)
     wrong: list[object] = [{k: v for k, v in given.items() if k != name} for name in spec.parameters["required"]]
-    refused(lambda: episode(spec), spec, wrong, {"invalid_arguments", "malformed_call"})
+    assert_refused(lambda: episode(spec), spec, wrong, {"invalid_arguments", "malformed_call"})
 
 
 def test_additional_arguments(spec: ToolSpec, episode: Make):
@@ -103,7 +103,7 @@ def test_additional_arguments(spec: ToolSpec, episode: Make):
     extra += ["a" * 5000, "\x00", "\ud800"]
     wrong: list[object] = [given | {name: 1} for name in extra]
     wrong.append(given | {f"extra{number}": number for number in range(500)})
-    refused(lambda: episode(spec), spec, wrong, {"invalid_arguments", "malformed_call"})
+    assert_refused(lambda: episode(spec), spec, wrong, {"invalid_arguments", "malformed_call"})
 
 
 def test_values_of_another_type(spec: ToolSpec, episode: Make):
@@ -116,7 +116,7 @@ def test_values_of_another_type(spec: ToolSpec, episode: Make):
             wrong += [given | {name: [value, value]} for kind, value in VALUES.items() if kind != "string"]
         if schema["type"] == "object":
             wrong += [given | {name: {"sex": value}} for value in (None, [], {}, [1], {"a": 1})]
-    refused(lambda: episode(spec), spec, wrong, {"invalid_arguments", "malformed_call"})
+    assert_refused(lambda: episode(spec), spec, wrong, {"invalid_arguments", "malformed_call"})
 
 
 def test_numbers_that_are_none(spec: ToolSpec, episode: Make):
@@ -130,7 +130,7 @@ def test_numbers_that_are_none(spec: ToolSpec, episode: Make):
             wrong += [given | {name: value} for value in wild]
         if schema["type"] == "integer":
             wrong += [given | {name: value} for value in (schema["minimum"] - 1, schema["maximum"] + 1, True, 3.0)]
-    refused(lambda: episode(spec), spec, wrong, {"invalid_arguments", "malformed_call"})  # NaN is not JSON
+    assert_refused(lambda: episode(spec), spec, wrong, {"invalid_arguments", "malformed_call"})  # NaN is not JSON
 
 
 def test_empty_texts_where_something_must_be_said(spec: ToolSpec, episode: Make):
@@ -142,7 +142,7 @@ def test_empty_texts_where_something_must_be_said(spec: ToolSpec, episode: Make)
         for text in empty
         if schema.get("minLength", 0) > 0 or (name in spec.parameters["required"] and "enum" in schema)
     ]
-    refused(lambda: episode(spec), spec, wrong, {"invalid_arguments", "malformed_call"})
+    assert_refused(lambda: episode(spec), spec, wrong, {"invalid_arguments", "malformed_call"})
 
 
 def test_texts_that_are_too_long(spec: ToolSpec, episode: Make):
@@ -154,7 +154,7 @@ def test_texts_that_are_too_long(spec: ToolSpec, episode: Make):
         else:
             wrong += [given | {name: put("x" * (schema["maxLength"] + more))} for more in (1, 100_000)]
             wrong += [given | {name: put("\U0001f600" * (schema["maxLength"] + 1))}]
-    refused(lambda: episode(spec), spec, wrong, {"invalid_arguments", "malformed_call"})
+    assert_refused(lambda: episode(spec), spec, wrong, {"invalid_arguments", "malformed_call"})
 
 
 def test_lists_that_are_too_long(spec: ToolSpec, episode: Make):
@@ -166,7 +166,7 @@ def test_lists_that_are_too_long(spec: ToolSpec, episode: Make):
             wrong += [given | {name: [item] * (schema["maxItems"] + more)} for more in (1, 5000)]
         if schema["type"] == "object":
             wrong.append(given | {name: {f"p{number}": 1 for number in range(schema["maxProperties"] + 1)}})
-    refused(lambda: episode(spec), spec, wrong, {"invalid_arguments", "malformed_call"})
+    assert_refused(lambda: episode(spec), spec, wrong, {"invalid_arguments", "malformed_call"})
 
 
 def test_control_characters_and_half_surrogates(spec: ToolSpec, episode: Make):
@@ -179,7 +179,7 @@ def test_control_characters_and_half_surrogates(spec: ToolSpec, episode: Make):
         if schema["type"] == "object":
             wrong += [given | {name: {f"a{character}b": 1}} for character in (*CONTROL, *SURROGATES)]
             wrong += [given | {name: {"sex": {"a\x00": [{"b\ud800": "c"}]}}}]
-    refused(lambda: episode(spec), spec, wrong, {"invalid_arguments", "malformed_call"})
+    assert_refused(lambda: episode(spec), spec, wrong, {"invalid_arguments", "malformed_call"})
 
 
 def test_newline_and_tab_are_text(episode: Make):
@@ -198,7 +198,7 @@ def test_bottomless_nesting(spec: ToolSpec, episode: Make):
         deeper = {"a": deeper}
     names = [*spec.parameters["properties"], "extra"]
     wrong: list[object] = [given | {name: value} for name in names for value in (deep, deeper)]
-    refused(lambda: episode(spec), spec, wrong, {"invalid_arguments", "malformed_call"})
+    assert_refused(lambda: episode(spec), spec, wrong, {"invalid_arguments", "malformed_call"})
 
 
 @pytest.mark.parametrize("depth", [50, 500, 900, 960, 990, 1000, 5000, 100_000])
@@ -241,7 +241,7 @@ def test_names_that_nobody_knows(text: str, spec: ToolSpec, episode: Make):
         code = UNKNOWN.get(name)
         if code is None or spec.name == "submit_answer" or spec.parameters["properties"][name].get("enum"):
             continue
-        refused(lambda: episode(spec), spec, [given | {name: text[:10] if name == "icd10_code" else text}], {code})
+        assert_refused(lambda: episode(spec), spec, [given | {name: text[:10] if name == "icd10_code" else text}], {code})
 
 
 @pytest.mark.parametrize("text", ["???", "-", ".", "'", '"', "***", "\u2013", "\u200b", "\u0301"])
@@ -251,7 +251,7 @@ def test_names_of_punctuation(name: str, text: str, episode: Make):
     for spec in all_tools().values():
         if spec.parameters["properties"].get(name, {}).get("minLength") and spec.name != "find_tools":
             given = example(spec, episode().task.chart.patient_id)
-            refused(lambda: episode(spec), spec, [given | {name: text}])  # noqa: B023
+            assert_refused(lambda: episode(spec), spec, [given | {name: text}])  # noqa: B023
 
 
 def test_an_error_says_what_is_wrong_and_what_to_do():

@@ -37,7 +37,7 @@ def call_of(sampler: Sampler, output: Any) -> tuple[str, dict[str, Any]]:
     return call["name"], call["arguments"]
 
 
-def valid(tools: list[Any], name: str, arguments: dict[str, Any]) -> None:
+def assert_valid(tools: list[Any], name: str, arguments: dict[str, Any]) -> None:
     jsonschema.validate(arguments, next(t["function"]["parameters"] for t in tools if t["function"]["name"] == name))
 
 
@@ -50,7 +50,7 @@ def test_every_answer_is_a_valid_call(sampler: Sampler, tools: list[Any], seed: 
     ]
     for output in sampler.generate(batch):
         name, arguments = call_of(sampler, output)
-        valid(tools, name, arguments)
+        assert_valid(tools, name, arguments)
 
 
 def test_every_tool_and_every_argument_can_be_reached(sampler: Sampler, tools: list[Any]) -> None:
@@ -71,7 +71,7 @@ def test_every_tool_and_every_argument_can_be_reached(sampler: Sampler, tools: l
 def test_greedy_is_valid(sampler: Sampler, tools: list[Any]) -> None:
     grammar = tool_call_grammar(tools, sampler.chat_format.tokenizer, max_string=12)
     output = sampler.submit(SampleRequest([5, 6], 600, temperature=0.0, grammar=grammar))
-    valid(tools, *call_of(sampler, output))
+    assert_valid(tools, *call_of(sampler, output))
 
 
 def test_options(sampler: Sampler, tools: list[Any]) -> None:
@@ -79,7 +79,7 @@ def test_options(sampler: Sampler, tools: list[Any]) -> None:
     batch = [SampleRequest([5], 600, temperature=5.0, seed=seed, grammar=grammar) for seed in range(20)]
     for output in sampler.generate(batch):
         name, arguments = call_of(sampler, output)
-        valid(tools, name, arguments)
+        assert_valid(tools, name, arguments)
         assert list(arguments) == (["query"] if name == "search" else ["drug", "weight_kg", "findings"])
         assert all(len(text) <= 5 for text in arguments.get("findings", [arguments.get("query", "")]))
 
