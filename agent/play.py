@@ -226,7 +226,7 @@ def _drive(agent: Agent, thread: str, settings: PlaySettings, output: Output) ->
         given = start_state(task, settings.seed, suite=settings.suite, max_turns=limit, brief=brief)
     elif held.interrupts:
         given = Command(resume=_confirm(cast("Mapping[str, object]", held.interrupts[0].value), output))
-    elif not held.next:
+    elif held.values.get("ended"):
         return  # the case was over, and the process was killed before it said so
     while True:
         question: object = None

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from langgraph.checkpoint.sqlite import SqliteSaver
 
 from medgym.agent.graph import build_agent
 from medgym.agent.play import PlaySettings, new_play, resume_play, unfinished
@@ -88,9 +89,9 @@ def types(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     return script
 
 
-def uninterrupted(policy: str = "expert") -> Trajectory:
+def uninterrupted(policy: str = "expert", max_turns: int | None = None) -> Trajectory:
     made = make_policy(policy)
-    return run_episode(build_agent(made.model_for), made, find_task(CASE), 7)
+    return run_episode(build_agent(made.model_for), made, find_task(CASE), 7, max_turns=max_turns)
 
 
 def test_a_play_is_the_episode_that_a_run_gives(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
@@ -201,6 +202,35 @@ def test_a_killed_process_is_resumed(place: Place, word: str, messages: int) -> 
     place.resume()
     assert encode(place.trajectory()) == encode(uninterrupted())
     place.check_nothing_is_left()
+
+
+@pytest.mark.parametrize("deed", ["put", "put_writes"])
+def test_killed_at_any_write_to_the_store(place: Place, monkeypatch: pytest.MonkeyPatch, deed: str) -> None:
+    """Between what a step did and the checkpoint after it lie two writes; the process may die before each."""
+    whole = encode(uninterrupted(max_turns=2))
+    real = getattr(SqliteSaver, deed)
+    for last in range(200):
+        calls = 0
+
+        def dies(*arguments: Any, last: int = last) -> Any:
+            nonlocal calls
+            calls += 1
+            if calls > last:
+                raise SystemError("killed")
+            return real(*arguments)
+
+        with monkeypatch.context() as patched:
+            patched.setattr(SqliteSaver, deed, dies)
+            try:
+                place.new("expert", "rule", 2, as_json=True)
+                break
+            except SystemError:
+                assert len(unfinished(place.root)) == 1
+        place.resume()
+        assert encode(place.trajectory()) == whole, f"killed at write {last + 1}"
+        place.check_nothing_is_left()
+        (place.out / FILE_NAME).unlink()
+    assert last > 10
 
 
 def test_killed_before_it_said_how_it_ended(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -80,7 +80,7 @@ def test_an_episode_left_anywhere_goes_on_as_if_nothing_had_happened(tmp_path: P
         path = tmp_path / f"{place}.sqlite"
         left_after(path, one, policy, place)
         with opened(path, policy) as agent:
-            if agent.graph.get_state(CONFIG).next:
+            if not agent.graph.get_state(CONFIG).values["ended"]:
                 agent.graph.invoke(None, CONFIG)
             assert encode(finished(agent, policy)) == encode(whole), f"left after step {place} of {steps}"
 

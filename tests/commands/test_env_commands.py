@@ -135,18 +135,10 @@ def test_validate(medgym: Any) -> None:
     assert result.err == ""
     assert result.code == int(any(not row["ok"] for row in result.rows))  # six cases are few: a guess may be paid
     assert [row["domain"] for row in result.rows] == list(domain_names())
-    wanted = [
-        "n_tasks",
-        "oracle_mean",
-        "oracle_min",
-        "do_nothing_mean",
-        "random_mean",
-        "exploit_mean",
-        "dangerous_max",
-        "gold_leaks",
-    ]
+    wanted = {"n_tasks", "oracle_mean", "oracle_min", "do_nothing_mean", "random_mean", "exploit_mean"}
+    wanted |= {"dangerous_max", "gold_leaks", "unresolved_tools", "ok", "failures"}
     for row in result.rows:
-        assert {*wanted, "unresolved_tools", "ok", "failures"} <= set(row)
+        assert wanted <= set(row)
         assert row["n_tasks"] == 6
         assert row["ok"] is not bool(row["failures"])
         assert row["oracle_mean"] >= 0.99
@@ -195,8 +187,8 @@ def test_a_planted_difference_is_a_finding(medgym: Any, tmp_path: Path, where: s
         row["turns"][1]["observation"] += "!"
     else:
         row[where.replace(" ", "_")] = "other"
-    path = tmp_path / "a.jsonl"
-    path.write_text(json.dumps(row) + "\n")
+    path = tmp_path / FILE_NAME
+    append(path, Trajectory.from_json(row))
     result = medgym("replay", path, "--json")
     assert (result.code, result.err) == (1, "")
     found, total = result.rows

@@ -23,7 +23,11 @@ WAIT = Call("wait", {"minutes": 5})
         ('<tool_call>\n{"name": "wait"}\n</tool_call>', (Call("wait", {}),), ""),
         ('<tool_call>{"name": "wait", "arguments": null}</tool_call>', (Call("wait", None),), ""),
         ('<tool_call>{"name": "wait", "arguments": [1, 2]}</tool_call>', (Call("wait", [1, 2]),), ""),
-        ('<tool_call>{"name": "f", "arguments": {"a": {"b": {"c": "}"}}}}</tool_call>', (Call("f", {"a": {"b": {"c": "}"}}}),), ""),
+        (
+            '<tool_call>{"name": "f", "arguments": {"a": {"b": {"c": "}"}}}}</tool_call>',
+            (Call("f", {"a": {"b": {"c": "}"}}}),),
+            "",
+        ),
         ('<tool_call>{"name": "日本", "arguments": {"x": "µ≥ é"}}</tool_call>', (Call("日本", {"x": "µ≥ é"}),), ""),
         (f"<think>{ONE} and so on</think>{ONE}", (WAIT,), ""),
         (f"<think>never closed {ONE}", (), ""),

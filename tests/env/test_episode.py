@@ -50,7 +50,10 @@ def test_the_opening_is_the_ticket_and_what_the_patient_says_unasked(clinical_ta
 def test_a_new_episode_starts_afresh(clinical_task: Task) -> None:
     first = Episode(clinical_task)
     before = first.record.state_hash()
-    first.step(prescribe(first, "paracetamol") + write_call("find_tools", {"query": "open an article of the literature", "k": 5}))
+    first.step(
+        prescribe(first, "paracetamol")
+        + write_call("find_tools", {"query": "open an article of the literature", "k": 5})
+    )
     second = Episode(clinical_task)
     assert second.record.state_hash() == before != first.record.state_hash()
     assert len(second.desk.shelf.offered()) < len(first.desk.shelf.offered())
@@ -168,7 +171,9 @@ def test_the_clock_moves_only_by_calls_that_succeed(clinical_task: Task) -> None
 
 def test_a_result_is_there_when_its_time_has_come(clinical_task: Task) -> None:
     episode = Episode(clinical_task)
-    ordered = json.loads(do(episode, "order_lab_test", **patient(episode), test_name="CT abdomen", priority="stat").result)
+    ordered = json.loads(
+        do(episode, "order_lab_test", **patient(episode), test_name="CT abdomen", priority="stat").result
+    )
     mark = f"result:{ordered['test']}"
     assert do(episode, "order_lab_test", **patient(episode), test_name="CT abdomen").error == "refused"
     do(episode, "get_lab_results", **patient(episode))
@@ -374,7 +379,7 @@ def test_reviewing_changes_nothing(clinical_task: Task) -> None:
     episode = on(clinical_task, allergies=(Allergy("penicillin", "anaphylaxis", "severe"),))
     turn = episode.open_turn(prescribe(episode, "amoxicillin"))
     before = episode.record.state_hash()
-    assert [episode.review(turn) for _ in range(3)][0] is not None
+    assert all(episode.review(turn) is not None for _ in range(3))
     assert episode.verdicts == []
     assert episode.record.state_hash() == before
     assert turn.calls == []

@@ -47,7 +47,16 @@ def test_what_is_asked_is_answered(speech: str, topics: tuple[str, ...]) -> None
 
 
 @pytest.mark.parametrize(
-    "speech", ["Hello.", "I see.", "You have a fever and travelled abroad.", "Fever, travel, family, alcohol.", "...", "!", "start when"]
+    "speech",
+    [
+        "Hello.",
+        "I see.",
+        "You have a fever and travelled abroad.",
+        "Fever, travel, family, alcohol.",
+        "...",
+        "!",
+        "start when",
+    ],
 )
 def test_a_statement_gets_no_information(speech: str) -> None:
     reply = RulePatient(INTERVIEW).reply(speech)
@@ -107,7 +116,9 @@ def test_twenty_questions_at_once_get_four_answers() -> None:
 def test_every_topic_of_a_case_can_be_asked_for() -> None:
     for task in load_domain("clinical_diagnosis").tasks()[::9]:
         patient = RulePatient(task.interview)
-        asked = {topic for q in task.interview.questions for word in q.words for topic in patient.reply(f"{word}?").topics}
+        asked = {
+            topic for q in task.interview.questions for word in q.words for topic in patient.reply(f"{word}?").topics
+        }
         assert asked == {question.topic for question in task.interview.questions}
 
 

@@ -187,7 +187,9 @@ def test_the_worst_finding_comes_first() -> None:
     given = verdicts(chart, order("ibuprofen", "5 g"), frozenset())
     assert {one.rule for one in given} >= {"allergy", "dose", "duplicate", "allergies_unread"}
     assert [one.severity for one in given if one.decision == "block"] == [5, 5]
-    assert [one.decision for one in given] == sorted((one.decision for one in given), key=("block", "confirm", "warn").index)
+    assert [one.decision for one in given] == sorted(
+        (one.decision for one in given), key=("block", "confirm", "warn").index
+    )
 
 
 def test_every_verdict_names_its_source() -> None:
@@ -216,7 +218,9 @@ def test_an_invented_citation_is_found() -> None:
         assert [(one.rule, one.severity) for one in given] == [("invented_citation", 4)] * n
 
 
-def test_a_rule_that_raises_blocks_at_severity_five(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_rule_that_raises_blocks_at_severity_five(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     def broken(proposal: Proposal) -> list[Verdict]:
         raise ZeroDivisionError("no denominator")
 

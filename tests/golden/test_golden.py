@@ -24,8 +24,7 @@ def regenerate() -> dict[str, Any]:
 
 
 def stored(path: Path) -> Trajectory:
-    (line,) = path.read_text(encoding="utf-8").splitlines()
-    return Trajectory.from_json(json.loads(line))
+    return Trajectory.from_json(json.loads(path.read_text(encoding="utf-8")))
 
 
 def test_the_files_are_those_that_the_script_writes(regenerate: dict[str, Any]) -> None:

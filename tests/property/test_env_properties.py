@@ -16,11 +16,33 @@ from medgym.tools.errors import ToolError
 from medgym.tools.registry import all_tools
 
 share = st.floats(0, 1)
-scalars = st.none() | st.booleans() | st.integers(-(2**60), 2**60) | st.floats(allow_nan=False, allow_infinity=False) | st.text()
-values = st.recursive(scalars, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4), max_leaves=12)
+scalars = (
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**60), 2**60)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text()
+)
+values = st.recursive(
+    scalars, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4), max_leaves=12
+)
 objects = st.dictionaries(st.text(), values, max_size=5)
 tags = st.lists(
-    st.sampled_from(["<tool_call>", "</tool_call>", "<think>", "</think>", '{"name": "wait"}', "{", "}", " hi? ", "[[", "\ud800", '"'])
+    st.sampled_from(
+        [
+            "<tool_call>",
+            "</tool_call>",
+            "<think>",
+            "</think>",
+            '{"name": "wait"}',
+            "{",
+            "}",
+            " hi? ",
+            "[[",
+            "\ud800",
+            '"',
+        ]
+    )
     | st.text(max_size=8),
     max_size=12,
 ).map("".join)
@@ -55,7 +77,7 @@ def test_arguments_that_were_read_can_be_stored(text: str) -> None:
 
 
 @given(
-    st.fixed_dictionaries({name: share for name in ("accuracy", "process", "safety", "format", "coherence", "evidence")}),
+    st.fixed_dictionaries(dict.fromkeys(("accuracy", "process", "safety", "format", "coherence", "evidence"), share)),
     st.none() | share,
     st.dictionaries(st.sampled_from(sorted(WEIGHTS)), st.floats(0, 1e6), max_size=6),
     st.booleans(),
@@ -72,7 +94,7 @@ def test_the_cap_holds_for_any_weights(
 
 
 @given(
-    st.fixed_dictionaries({name: share for name in ("process", "safety", "format", "coherence")}),
+    st.fixed_dictionaries(dict.fromkeys(("process", "safety", "format", "coherence"), share)),
     st.none() | share,
     st.tuples(share, share),
     st.tuples(share, share),
@@ -112,7 +134,10 @@ def test_the_matcher_takes_any_text(text: str, phrase: str) -> None:
     assert names_only(text, [phrase], ["sepsis"]) in (True, False)
 
 
-@given(st.lists(st.sampled_from(["sepsis", "gout", "stroke", "asthma"]), min_size=2, max_size=4, unique=True), st.sampled_from([" or ", ", ", "/", " vs ", "\n", " and ", "; "]))
+@given(
+    st.lists(st.sampled_from(["sepsis", "gout", "stroke", "asthma"]), min_size=2, max_size=4, unique=True),
+    st.sampled_from([" or ", ", ", "/", " vs ", "\n", " and ", "; "]),
+)
 def test_no_list_of_answers_is_an_answer(listed: list[str], between: str) -> None:
     names = ["sepsis", "gout", "stroke", "asthma"]
     text = between.join(listed)
@@ -121,8 +146,47 @@ def test_no_list_of_answers_is_an_answer(listed: list[str], between: str) -> Non
 
 _words = st.lists(
     st.sampled_from(
-        "sepsis gout stroke not no but with due to ruled out , ; : excluded rather than only or and history of unlikely without "
-        "cannot exclude is was either neither nor differential most likely ( ) . causing non".split()
+        [
+            "sepsis",
+            "gout",
+            "stroke",
+            "not",
+            "no",
+            "but",
+            "with",
+            "due",
+            "to",
+            "ruled",
+            "out",
+            ",",
+            ";",
+            ":",
+            "excluded",
+            "rather",
+            "than",
+            "only",
+            "or",
+            "and",
+            "history",
+            "of",
+            "unlikely",
+            "without",
+            "cannot",
+            "exclude",
+            "is",
+            "was",
+            "either",
+            "neither",
+            "nor",
+            "differential",
+            "most",
+            "likely",
+            "(",
+            ")",
+            ".",
+            "causing",
+            "non",
+        ]
     ),
     max_size=14,
 ).map(" ".join)
@@ -148,5 +212,8 @@ def test_the_space_takes_any_text_that_fits(text: str, longest: int) -> None:
 def test_validating_arguments_gives_a_tool_error_or_arguments(name: str, arguments: object) -> None:
     try:
         all_tools()[name].parse(arguments)
-    except ToolError as error:
-        assert error.code == "invalid_arguments"
+    except ToolError as refused:
+        code = refused.code
+    else:
+        code = ""
+    assert code in ("", "invalid_arguments")
