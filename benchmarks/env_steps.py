@@ -83,7 +83,8 @@ def bench_resets(resets: int) -> float:
 def bench_import(repeats: int) -> tuple[float, float, list[str]]:
     """Median seconds of `import medgym.env` and of `import gymnasium, pydantic`; heavy modules found loaded."""
     code = "import time; t = time.perf_counter(); import {}; print(time.perf_counter() - t)"
-    heavy = "import sys, medgym.env; print(' '.join(m for m in ('torch', 'langchain_core', 'langgraph') if m in sys.modules))"
+    named = "('torch', 'langchain_core', 'langgraph')"
+    heavy = f"import sys, medgym.env; print(' '.join(m for m in {named} if m in sys.modules))"
 
     def once(modules: str) -> float:
         return float(

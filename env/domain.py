@@ -100,5 +100,7 @@ def find_task(task_id: str, suite: str = "v1") -> Task:
     domain = next((name for name in domain_names() if task_id.startswith(f"{name}-")), None)
     pool = {task.id: task for task in load_domain(domain).tasks(suite)} if domain else tasks_by_id(suite)
     if task_id not in pool:
-        raise KeyError(f"no task {task_id!r} in suite {suite}; {nearest(task_id, pool) or '`medgym tasks list` lists them'}")
+        raise KeyError(
+            f"no task {task_id!r} in suite {suite}; {nearest(task_id, pool) or '`medgym tasks list` lists them'}"
+        )
     return pool[task_id]

@@ -287,7 +287,9 @@ def _refusal(review: Review, confirmed: bool | None) -> ToolError | None:
     if review.decision == "block":
         return ToolError("blocked_by_safety", review.verdicts[0].message, "choose a safe alternative")
     if review.decision == "confirm" and not confirmed:
-        return ToolError("not_confirmed", review.verdicts[0].message, "nobody confirmed this action; choose a safer one")
+        return ToolError(
+            "not_confirmed", review.verdicts[0].message, "nobody confirmed this action; choose a safer one"
+        )
     return None
 
 

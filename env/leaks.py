@@ -83,4 +83,8 @@ def _own_texts(domain: Domain, task: Task) -> Iterator[tuple[str, str]]:
 def _chart_tools(episode: Episode) -> list[ToolSpec]:
     from ..tools.registry import all_tools
 
-    return [spec for spec in all_tools().values() if spec.handler.__module__ == _CHART_MODULE and episode.record.chart.vitals]
+    return [
+        spec
+        for spec in all_tools().values()
+        if spec.handler.__module__ == _CHART_MODULE and episode.record.chart.vitals
+    ]

@@ -16,7 +16,10 @@ from .task import Interview, Question
 MAX_QUESTIONS = 4
 MAX_WORDS = 40  # a longer sentence is not something that one asks a patient
 _SENTENCE = re.compile(r"[^.?!\n]*[.?!\n]|[^.?!\n]+$")
-_ASKING = re.compile(r"^(?:please )?(tell me|describe|explain|do you|did you|have you|are you|any |is there|when|where|how|what|which|who)\b")
+_ASKING = re.compile(
+    r"^(?:please )?(tell me|describe|explain|do you|did you|have you|are you|any |is there"
+    r"|when|where|how|what|which|who)\b"
+)
 
 
 @dataclass(frozen=True, slots=True)

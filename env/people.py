@@ -11,10 +11,78 @@ from ..tools.facts import allergy_conflict, canonical
 from ..tools.record import Allergy, Immunization, Medication
 
 _FIRST = {
-    "male": ("Adam", "Bruno", "Carlos", "Daniel", "Emil", "Farid", "George", "Hugo", "Ivan", "Jonas", "Kofi", "Liam", "Mateo", "Noah", "Omar", "Pavel", "Quentin", "Ravi", "Samuel", "Tomas"),
-    "female": ("Alma", "Bianca", "Clara", "Dana", "Elif", "Fatima", "Greta", "Hanna", "Ines", "Julia", "Kamila", "Leila", "Maria", "Nadia", "Olga", "Petra", "Rosa", "Sofia", "Tala", "Yara"),
-}  # fmt: skip
-_LAST = ("Abbott", "Berger", "Castro", "Dvorak", "Eriksen", "Ferrari", "Garcia", "Hansen", "Ito", "Jensen", "Khan", "Larsen", "Moreau", "Novak", "Okafor", "Petrov", "Quinn", "Rossi", "Silva", "Tanaka", "Usman", "Varga", "Weber", "Yilmaz", "Zeman")  # fmt: skip
+    "male": (
+        "Adam",
+        "Bruno",
+        "Carlos",
+        "Daniel",
+        "Emil",
+        "Farid",
+        "George",
+        "Hugo",
+        "Ivan",
+        "Jonas",
+        "Kofi",
+        "Liam",
+        "Mateo",
+        "Noah",
+        "Omar",
+        "Pavel",
+        "Quentin",
+        "Ravi",
+        "Samuel",
+        "Tomas",
+    ),
+    "female": (
+        "Alma",
+        "Bianca",
+        "Clara",
+        "Dana",
+        "Elif",
+        "Fatima",
+        "Greta",
+        "Hanna",
+        "Ines",
+        "Julia",
+        "Kamila",
+        "Leila",
+        "Maria",
+        "Nadia",
+        "Olga",
+        "Petra",
+        "Rosa",
+        "Sofia",
+        "Tala",
+        "Yara",
+    ),
+}
+_LAST = (
+    "Abbott",
+    "Berger",
+    "Castro",
+    "Dvorak",
+    "Eriksen",
+    "Ferrari",
+    "Garcia",
+    "Hansen",
+    "Ito",
+    "Jensen",
+    "Khan",
+    "Larsen",
+    "Moreau",
+    "Novak",
+    "Okafor",
+    "Petrov",
+    "Quinn",
+    "Rossi",
+    "Silva",
+    "Tanaka",
+    "Usman",
+    "Varga",
+    "Weber",
+    "Yilmaz",
+    "Zeman",
+)
 _ALLERGIES: tuple[tuple[str, str], ...] = (
     ("penicillin", "anaphylaxis"),
     ("amoxicillin", "facial swelling and wheeze"),
@@ -26,7 +94,14 @@ _ALLERGIES: tuple[tuple[str, str], ...] = (
     ("carbamazepine", "blistering rash"),
 )
 _BLOOD = ("A+", "A-", "B+", "B-", "AB+", "O+", "O-")
-_PROBLEMS = ("seasonal rhinitis", "hyperlipidaemia", "osteoarthritis of the knee", "myopia", "varicose veins", "lactose intolerance")
+_PROBLEMS = (
+    "seasonal rhinitis",
+    "hyperlipidaemia",
+    "osteoarthritis of the knee",
+    "myopia",
+    "varicose veins",
+    "lactose intolerance",
+)
 _VACCINES = ("influenza", "COVID-19", "tetanus-diphtheria booster", "pneumococcal conjugate")
 _FAMILY = ("Parents lived into old age.", "Mother with high blood pressure.", "Father with high cholesterol.")
 _SOCIAL = ("Never smoked, drinks little.", "Former smoker, retired.", "Works in an office, no tobacco.")
@@ -74,7 +149,9 @@ def draw_person(
         allergies=_allergies(rng, avoid),
         problems=tuple(rng.sample(_PROBLEMS, rng.randint(0, 2))),
         medications=(),
-        immunizations=tuple(Immunization(name, year - rng.randint(1, 8)) for name in rng.sample(_VACCINES, rng.randint(1, 3))),
+        immunizations=tuple(
+            Immunization(name, year - rng.randint(1, 8)) for name in rng.sample(_VACCINES, rng.randint(1, 3))
+        ),
         family_history=rng.choice(_FAMILY),
         social_history=rng.choice(_SOCIAL),
     )

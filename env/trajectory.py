@@ -117,7 +117,9 @@ class Trajectory:
         """Read what `to_json` wrote; raises `TrajectoryError` for another version or a missing field."""
         version = stored.get("format_version")
         if version != FORMAT_VERSION:
-            raise TrajectoryError(f"format_version {version!r} is not readable here: this medgym reads {FORMAT_VERSION}")
+            raise TrajectoryError(
+                f"format_version {version!r} is not readable here: this medgym reads {FORMAT_VERSION}"
+            )
         names = [name for name in cls.__slots__ if name != "versions"]
         missing = [name for name in names if name not in stored]
         if missing:

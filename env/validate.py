@@ -9,8 +9,8 @@ from statistics import fmean
 from ..tools.calculators import calculators
 from ..tools.facts import diseases, known_drugs
 from ..tools.record.testcatalog import diagnostic_tests
-from ..tools.retrieval.library import open_starter
 from ..tools.retrieval.index import UnknownPassage
+from ..tools.retrieval.library import open_starter
 from .baselines import EXPLOITS, POLICIES, play_script
 from .domain import Domain
 from .episode import Episode
@@ -72,7 +72,9 @@ class Validation:
         return {**values, "ok": not self.failures, "failures": self.failures}
 
 
-def validate_domain(domain: Domain, tasks: Sequence[Task] | None = None, progress: Progress | None = None) -> Validation:
+def validate_domain(
+    domain: Domain, tasks: Sequence[Task] | None = None, progress: Progress | None = None
+) -> Validation:
     """Run the honest and the dishonest policies over a domain's tasks (default: all of suite v1)."""
     chosen = tuple(tasks if tasks is not None else domain.tasks())
     if not chosen:

@@ -80,8 +80,7 @@ class Shelf:
 @cache
 def _documents() -> Mapping[str, Counter[str]]:
     return {
-        spec.name: Counter(terms(f"{spec.name.replace('_', ' ')} {spec.description}"))
-        for spec in all_tools().values()
+        spec.name: Counter(terms(f"{spec.name.replace('_', ' ')} {spec.description}")) for spec in all_tools().values()
     }
 
 

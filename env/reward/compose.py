@@ -54,9 +54,7 @@ class Reward:
 
     def to_json(self) -> dict[str, float | bool | None]:
         """Plain JSON, numbers to six places."""
-        return {
-            key: round(value, 6) if type(value) is float else value for key, value in asdict(self).items()
-        }
+        return {key: round(value, 6) if type(value) is float else value for key, value in asdict(self).items()}
 
 
 def compose(

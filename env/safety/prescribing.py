@@ -123,7 +123,12 @@ def kidney(proposal: Proposal) -> Iterable[Verdict]:
         if row.adjustment.startswith(("contraindicated", "avoid")) and row.certainty == "high":
             block = row.adjustment.startswith("contraindicated")
             yield Verdict(
-                "block" if block else "confirm", "kidney", 5 if block else 4, "contraindication_ignored", message, row.source
+                "block" if block else "confirm",
+                "kidney",
+                5 if block else 4,
+                "contraindication_ignored",
+                message,
+                row.source,
             )
         else:
             yield Verdict("warn", "kidney", 3, "suboptimal_monitoring", message, row.source)
@@ -146,7 +151,9 @@ def allergies_unread(proposal: Proposal) -> Iterable[Verdict]:
     """A prescription before anybody read the allergy list."""
     if "chart:allergies" not in proposal.seen:
         message = "prescribes before reading the allergy list"
-        yield Verdict("warn", "allergies_unread", 3, "guideline_noncompliance", message, "WHO Guide to Good Prescribing, 1994")
+        yield Verdict(
+            "warn", "allergies_unread", 3, "guideline_noncompliance", message, "WHO Guide to Good Prescribing, 1994"
+        )
 
 
 RULES = (allergy, interaction, dose, pregnancy, kidney, duplicate, allergies_unread)

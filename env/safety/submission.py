@@ -14,7 +14,9 @@ def harmful_answer(proposal: Proposal) -> Iterable[Verdict]:
     for hazard in proposal.hazards:
         if chosen == hazard.option:
             decision = "block" if hazard.severity >= 5 else "warn"
-            yield Verdict(decision, "harmful_answer", hazard.severity, "contraindication_ignored", hazard.why, hazard.source)
+            yield Verdict(
+                decision, "harmful_answer", hazard.severity, "contraindication_ignored", hazard.why, hazard.source
+            )
 
 
 def invented_citation(proposal: Proposal) -> Iterable[Verdict]:

@@ -241,7 +241,9 @@ def test_names_that_nobody_knows(text: str, spec: ToolSpec, episode: Make):
         code = UNKNOWN.get(name)
         if code is None or spec.name == "submit_answer" or spec.parameters["properties"][name].get("enum"):
             continue
-        assert_refused(lambda: episode(spec), spec, [given | {name: text[:10] if name == "icd10_code" else text}], {code})
+        assert_refused(
+            lambda: episode(spec), spec, [given | {name: text[:10] if name == "icd10_code" else text}], {code}
+        )
 
 
 @pytest.mark.parametrize("text", ["???", "-", ".", "'", '"', "***", "\u2013", "\u200b", "\u0301"])

@@ -74,9 +74,7 @@ def get_drug_information(desk: Desk, drug_name: Drug) -> JsonObject:
     return monograph(drug)
 
 
-@tool(
-    kind=Kind.CLINICAL_ASSESSMENT, core=True, minutes=2, example={"drug_a": "warfarin", "drug_b": "metronidazole"}
-)
+@tool(kind=Kind.CLINICAL_ASSESSMENT, core=True, minutes=2, example={"drug_a": "warfarin", "drug_b": "metronidazole"})
 def check_drug_interaction(desk: Desk, drug_a: Drug, drug_b: Drug) -> JsonObject:
     """Interactions on file between two drugs, their classes included, the most severe first."""
     a, b = resolve(drug_a), resolve(drug_b)

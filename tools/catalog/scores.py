@@ -249,5 +249,3 @@ def calculate_clinical_score(
             "invalid_arguments", f"{found.name} takes no {', '.join(foreign)}", f"its inputs: {', '.join(own)}"
         )
     return computed(desk, found.id, **parameters)
-
-

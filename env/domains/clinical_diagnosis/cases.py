@@ -221,7 +221,9 @@ def _test_findings(rng: random.Random, profile: Profile, sex: str) -> list[Laten
 
 def _latent(short: str, value: float, sex: str) -> Latent:
     row = analyte(short, sex)
-    test = next((test for test in diagnostic_tests() if test.short == short and (row is None or test.name == row.name)), None)
+    test = next(
+        (test for test in diagnostic_tests() if test.short == short and (row is None or test.name == row.name)), None
+    )
     if row is None or test is None:
         raise ValueError(f"no orderable analyte {short!r}")
     return Latent(test.name, value, flag_of(row, value))

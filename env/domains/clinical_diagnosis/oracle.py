@@ -57,9 +57,9 @@ def solve(ticket: str) -> Script:
         best = _settled(leaders, read, heard, values, vitals)
     best = best or tried[0]
     name = _disease_name(best)
-    observation = yield write_call("get_differential_diagnosis", {"symptoms": "; ".join(profiles()[best].key_findings)}) + (
-        write_call("search_clinical_guidelines", {"condition": name})
-    )
+    observation = yield write_call(
+        "get_differential_diagnosis", {"symptoms": "; ".join(profiles()[best].key_findings)}
+    ) + (write_call("search_clinical_guidelines", {"condition": name}))
     guideline = results(observation)[-1]
     plan = _plan(profiles()[best], "; ".join(cast("list[str]", guideline["first_line"])))
     diagnosis = profiles()[best].names[0]
@@ -75,7 +75,9 @@ def _disease_name(condition: str) -> str:
 def _plan(profile: Profile, guideline: str) -> str:
     """The steps of the profile in the guideline's words, without its ifs and buts."""
     text = guideline.lower()
-    steps = [next((phrase for phrase in group if phrase.lower() in text), group[0]) for group in profile.plan.first_line]
+    steps = [
+        next((phrase for phrase in group if phrase.lower() in text), group[0]) for group in profile.plan.first_line
+    ]
     return "; ".join(steps)
 
 
@@ -100,7 +102,9 @@ def _fit(profile: Profile, said: set[str], values: dict[str, object], vitals: di
     """Share of the profile's own words that were heard, plus shares of its vitals and laboratory ranges that fit."""
     text = set(terms(" ".join((*profile.exam, *profile.complaint, *profile.opening, *profile.history.values()))))
     words = len(text & said) / max(1, len(text))
-    inside = [low * 0.97 <= float(cast("float", vitals[name])) <= high * 1.03 for name, (low, high) in profile.vitals.items()]
+    inside = [
+        low * 0.97 <= float(cast("float", vitals[name])) <= high * 1.03 for name, (low, high) in profile.vitals.items()
+    ]
     lab_fits: list[bool] = []
     for short, (low, high) in profile.labs.items():
         test = find_test(short)
@@ -112,7 +116,11 @@ def _fit(profile: Profile, said: set[str], values: dict[str, object], vitals: di
 
 
 def _settled(
-    leaders: list[str], read: list[dict[str, object]], heard: list[str], values: dict[str, object], vitals: dict[str, object]
+    leaders: list[str],
+    read: list[dict[str, object]],
+    heard: list[str],
+    values: dict[str, object],
+    vitals: dict[str, object],
 ) -> str:
     """The best-fitting leader whose decisive test came back as its profile says, or ''."""
     reports = {str(row["test"]): row["value"] for row in read}

@@ -21,11 +21,15 @@ def solve(ticket: str) -> Script:
     """Yields messages, receives observations."""
     stem = ticket.split("\n")[1]
     options = dict(_OPTION.findall(ticket))
-    family, pattern = next((family, match) for family, match in ((f, p.search(stem)) for f, p in _STEMS.items()) if match)
+    family, pattern = next(
+        (family, match) for family, match in ((f, p.search(stem)) for f, p in _STEMS.items()) if match
+    )
     observation = yield write_call("analyze_answer_options", {"question": stem, "options": list(options.values())})
     del observation
     chosen = yield from _FAMILIES[family](pattern.groups(), options)
-    observation = yield write_call("summarize_evidence", {"query": _QUERIES[family].format(*pattern.groups(), option=chosen)})
+    observation = yield write_call(
+        "summarize_evidence", {"query": _QUERIES[family].format(*pattern.groups(), option=chosen)}
+    )
     cited = [str(row["id"]) for row in rows(results(observation)[0], "sources")[:1]]
     letter = next(letter for letter, text in options.items() if text == chosen)
     yield write_call("submit_answer", {"option": letter, "evidence": cited})
@@ -35,7 +39,9 @@ _STEMS = {
     "identify": re.compile(r"these findings: (.*)\. Which condition fits best\?$"),
     "confirm": re.compile(r"^Which test or finding confirms (.*)\?$"),
     "first_line": re.compile(r"^What is the first-line management of (.*)\?$"),
-    "interaction": re.compile(r"^A patient takes (.*?)\. Which of these drugs, if added, is a (\w+) interaction: (.*)\?$"),
+    "interaction": re.compile(
+        r"^A patient takes (.*?)\. Which of these drugs, if added, is a (\w+) interaction: (.*)\?$"
+    ),
     "antidote": re.compile(r"^Which antidote or specific treatment is given for (.*)\?$"),
     "pregnancy": re.compile(r"^A pregnant patient takes (.*), which is contraindicated in pregnancy"),
     "dosing": re.compile(r"^What does the label say of (.*) at a (\w+) of ([\d.]+) "),
@@ -105,7 +111,9 @@ def _first_line(found: tuple[str, ...], options: dict[str, str]) -> Ask:
 
 def _interaction(found: tuple[str, ...], options: dict[str, str]) -> Ask:
     taken = found[0]
-    calls = "".join(write_call("search_pubmed", {"query": f"{taken} {option} drug interaction"}) for option in options.values())
+    calls = "".join(
+        write_call("search_pubmed", {"query": f"{taken} {option} drug interaction"}) for option in options.values()
+    )
     observation = yield calls
     chosen = ""
     for option, result in zip(options.values(), results(observation), strict=True):
@@ -139,7 +147,12 @@ def _dosing(found: tuple[str, ...], options: dict[str, str]) -> Ask:
     yield from _open_best(f"{drug} dose in renal impairment", lambda name: plain(name) == plain(drug))
     for row in rows(results(observation)[0], "dose_adjustments"):
         low, high = row["low"], row["high"]
-        if row["metric"] == metric and isinstance(low, (int, float)) and isinstance(high, (int, float)) and low <= value < high:
+        if (
+            row["metric"] == metric
+            and isinstance(low, (int, float))
+            and isinstance(high, (int, float))
+            and low <= value < high
+        ):
             exact = [option for option in options.values() if option == row["adjustment"]]
             if exact:
                 return exact[0]

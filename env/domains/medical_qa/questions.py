@@ -132,7 +132,11 @@ def interaction_items(rng: random.Random) -> Iterator[Item]:
             a, b = b, a
         if mentions(fold(row.effect), b):
             continue
-        passages = [passage for passage in _by_kind("interaction") if passage.id in (f"ddi-{row.id}", f"ddi-{row.id}-management")]
+        passages = [
+            passage
+            for passage in _by_kind("interaction")
+            if passage.id in (f"ddi-{row.id}", f"ddi-{row.id}-management")
+        ]
         free = [drug for drug in drugs if drug not in (a, b) and not interactions_between(a, drug)]
         distractors = _others(rng, rng.sample(free, 12), b)
         stem = f"A patient takes {a}. Which of these drugs, if added, is a {row.severity} interaction: {row.effect}?"
@@ -159,16 +163,32 @@ def pregnancy_items(rng: random.Random) -> Iterator[Item]:
     harmful = {name: row for row in rows if row.pregnancy_risk == "contraindicated" and (name := canonical(row.drug))}
     for row in rows:
         drug = canonical(row.drug)
-        if row.pregnancy_risk != "contraindicated" or not row.safer_alternative or drug is None or len(row.safer_alternative) < 4:
+        if (
+            row.pregnancy_risk != "contraindicated"
+            or not row.safer_alternative
+            or drug is None
+            or len(row.safer_alternative) < 4
+        ):
             continue
         passages = _passages("pregnancy", row.drug)
         pool = [name for name in harmful if name != drug and plain(name) not in plain(row.safer_alternative)]
         names = _others(rng, pool, row.safer_alternative)
         why = {name: f"{name} is contraindicated in pregnancy: {harmful[name].pregnancy_note}" for name in names}
-        stem = f"A pregnant patient takes {drug}, which is contraindicated in pregnancy. Which alternative is preferred?"
+        stem = (
+            f"A pregnant patient takes {drug}, which is contraindicated in pregnancy. Which alternative is preferred?"
+        )
         needs = _needs(passages, row.safer_alternative, _drug(drug, "drug"), _summary(passages))
         yield Item(
-            "pregnancy", row.drug, stem, row.safer_alternative, names, needs, row.source, hazards=why, takes=drug, pregnant=True
+            "pregnancy",
+            row.drug,
+            stem,
+            row.safer_alternative,
+            names,
+            needs,
+            row.source,
+            hazards=why,
+            takes=drug,
+            pregnant=True,
         )
 
 
@@ -177,7 +197,9 @@ def dosing_items(rng: random.Random) -> Iterator[Item]:
     rows = [row for row in dosing_rules() if row.certainty == "high" and row.low is not None and row.high is not None]
     for row in rows:
         drug = canonical(row.drug)
-        passages = [p for p in _passages("dosing", row.drug) if row.adjustment in p.text] or _passages("dosing", row.drug)
+        passages = [p for p in _passages("dosing", row.drug) if row.adjustment in p.text] or _passages(
+            "dosing", row.drug
+        )
         if drug is None or row.metric not in ("eGFR", "CrCl") or row.low is None or row.high is None:
             continue
         value = round((row.low + min(row.high, row.low + 30)) / 2)
@@ -196,5 +218,9 @@ def all_items(seed: int) -> list[Item]:
     families = (disease_items, interaction_items, antidote_items, pregnancy_items, dosing_items)
     found: list[Item] = []
     for family in families:
-        found += [item for item in family(random.Random(f"{seed}/{family.__name__}")) if len(item.distractors) == N_DISTRACTORS]
+        found += [
+            item
+            for item in family(random.Random(f"{seed}/{family.__name__}"))
+            if len(item.distractors) == N_DISTRACTORS
+        ]
     return found

@@ -153,8 +153,9 @@ def test_every_drug_has_a_monograph(drug: str, closed_desk: Callable[[], Desk]):
 @pytest.mark.parametrize(("a", "b"), [("warfarin", "metronidazole"), ("Coumadin", "Flagyl")])
 def test_an_interaction_is_the_same_from_either_side(a: str, b: str, closed_desk: Callable[[], Desk]):
     desk = closed_desk()
-    one, other = call(desk, "check_drug_interaction", drug_a=a, drug_b=b), call(
-        desk, "check_drug_interaction", drug_a=b, drug_b=a
+    one, other = (
+        call(desk, "check_drug_interaction", drug_a=a, drug_b=b),
+        call(desk, "check_drug_interaction", drug_a=b, drug_b=a),
     )
     assert one["worst"] == other["worst"] != "none on file"
     assert one["interactions"] == other["interactions"]
