@@ -52,6 +52,7 @@ class Key:
         codes: accepted ICD-10-CM codes.
         needs: the evidence; at least three items.
         rubric: groups of phrases; the final statement must assert at least one phrase of each.
+        citable: passages of which the answer must cite at least one that was retrieved.
         forbidden: phrases that the final statement must not assert.
         hazards: answers that would do harm.
     """
@@ -61,6 +62,7 @@ class Key:
     others: tuple[str, ...] = ()
     codes: tuple[str, ...] = ()
     rubric: tuple[tuple[str, ...], ...] = ()
+    citable: tuple[str, ...] = ()
     forbidden: tuple[str, ...] = ()
     hazards: tuple[Hazard, ...] = ()
 

@@ -6,8 +6,8 @@ sum can be gamed (a do-nothing episode would earn .47), so
 
 * nothing is earned without a submission;
 * safety, format and coherence count in proportion to E, the share of the needed evidence that was obtained;
-* composite = weighted mean x (0.3 + 0.7 accuracy) x (0.3 + 0.7 max(0, 2E - 1)): a right guess without evidence
-  earns .09 and a full work-up with a wrong answer .21; up to half of the evidence an answer counts as a guess, so
+* composite = weighted mean x (0.3 + 0.7 accuracy) x (0.1 + 0.9 max(0, 2E - 1)): a right guess without evidence
+  earns .03 and a full work-up with a wrong answer .21; up to half of the evidence an answer counts as a guess, so
   that one good search and a guessed letter pay next to nothing on multiple choice;
 * last, a severity-5 verdict, blocked attempts included, caps it at 0.1 for any weights.
 """
@@ -23,7 +23,8 @@ WEIGHTS: Mapping[str, float] = MappingProxyType(
     {"accuracy": 0.25, "process": 0.20, "safety": 0.20, "format": 0.10, "coherence": 0.10, "assertion": 0.15}
 )
 SAFETY_CAP = 0.1
-FLOOR = 0.3  # what is left of the composite when accuracy, or evidence, is nil
+WRONG = 0.3  # what is left of the composite when the answer is wrong
+GUESSED = 0.1  # what is left of it without evidence
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +88,8 @@ def compose(
         raise ValueError(f"weights must be non-negative, finite, not all zero, and name only {', '.join(WEIGHTS)}")
     mean = sum(used[name] * gated[name] for name in gated) / total
     known = max(0.0, 2 * evidence - 1)  # up to half of the evidence an answer counts as a guess
-    composite = mean * (FLOOR + (1 - FLOOR) * accuracy) * (FLOOR + (1 - FLOOR) * known) if submitted else 0.0
+    gates = (WRONG + (1 - WRONG) * accuracy) * (GUESSED + (1 - GUESSED) * known)
+    composite = mean * gates if submitted else 0.0
     if capped:
         composite = min(composite, SAFETY_CAP)
     return Reward(

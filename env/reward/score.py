@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from ..task import Key
 from .compose import WEIGHTS, Reward, compose
@@ -24,7 +24,7 @@ def score(episode: Episode, weights: Mapping[str, float] = WEIGHTS) -> Reward:
         safety=_safety(episode),
         format=_format(episode),
         coherence=_coherence(episode),
-        assertion=_assertion(key, statement) if key.rubric else None,
+        assertion=_assertion(episode, statement) if key.rubric or key.citable else None,
         evidence=evidence,
         capped=any(verdict.severity >= 5 for verdict in episode.verdicts),
         submitted=answer is not None,
@@ -85,8 +85,13 @@ def _coherence(episode: Episode) -> float:
     return unrepeated
 
 
-def _assertion(key: Key, statement: str) -> float:
-    """Share of the rubric's groups stated; 0 when a forbidden phrase is asserted."""
+def _assertion(episode: Episode, statement: str) -> float:
+    """Share of the rubric met: each group of phrases stated, a supporting passage cited. 0 for a forbidden phrase."""
+    key = episode.task.key
     if any(asserts(statement, phrase) for phrase in key.forbidden):
         return 0.0
-    return sum(any(asserts(statement, phrase) for phrase in group) for group in key.rubric) / len(key.rubric)
+    met = [any(asserts(statement, phrase) for phrase in group) for group in key.rubric]
+    if key.citable:
+        cited = cast("list[str]", (episode.submission or {}).get("evidence", []))
+        met.append(any(name in key.citable and f"passage:{name}" in episode.seen for name in cited))
+    return sum(met) / len(met)

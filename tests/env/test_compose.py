@@ -30,8 +30,8 @@ def test_nothing_without_a_submission() -> None:
 
 def test_a_right_guess_without_evidence() -> None:
     # accuracy .25 of .85, safety, format and coherence gated away, times .3 for the evidence
-    assert composite(evidence=0.0, process=0.0) == pytest.approx(0.25 / 0.85 * 0.3)
-    assert composite(evidence=0.0, process=0.0, assertion=1.0) == pytest.approx(0.25 * 0.3)
+    assert composite(evidence=0.0, process=0.0) == pytest.approx(0.25 / 0.85 * 0.1)
+    assert composite(evidence=0.0, process=0.0, assertion=1.0) == pytest.approx(0.25 * 0.1)
     assert composite(evidence=0.0, process=0.0) < 0.3
 
 
@@ -44,13 +44,13 @@ def test_a_full_work_up_with_a_wrong_answer() -> None:
 def test_three_quarters_of_the_evidence_by_hand() -> None:
     values = {"process": 0.7, "safety": 0.6, "format": 0.9, "coherence": 0.8, "evidence": 0.75}
     mean = (0.25 * 1 + 0.2 * 0.7 + 0.75 * (0.2 * 0.6 + 0.1 * 0.9 + 0.1 * 0.8)) / 0.85
-    assert composite(**values) == pytest.approx(mean * 1.0 * (0.3 + 0.7 * 0.5))
+    assert composite(**values) == pytest.approx(mean * 1.0 * (0.1 + 0.9 * 0.5))
     wrong = (0.2 * 0.7 + 0.75 * (0.2 * 0.6 + 0.1 * 0.9 + 0.1 * 0.8 + 0.15 * 0.5)) / 1.0
-    assert composite(**values, accuracy=0.0, assertion=0.5) == pytest.approx(wrong * 0.3 * 0.65)
+    assert composite(**values, accuracy=0.0, assertion=0.5) == pytest.approx(wrong * 0.3 * 0.55)
 
 
 def test_up_to_half_of_the_evidence_an_answer_is_a_guess() -> None:
-    assert composite(evidence=0.5) == pytest.approx((0.25 + 0.2 + 0.5 * 0.4) / 0.85 * 0.3)
+    assert composite(evidence=0.5) == pytest.approx((0.25 + 0.2 + 0.5 * 0.4) / 0.85 * 0.1)
     assert composite(evidence=0.4) / composite(evidence=0.5) > 0.8  # no cliff
 
 

@@ -50,6 +50,8 @@ def _task(seed: int, item: Item) -> Task:
         "Search the literature, read what you find, weigh every option, then submit one letter and cite the passages."
     )
     letter_of = {text: letter for letter, text in options.items()}
+    read = next(need for need in item.needs if need.name == "read")
+    citable = tuple(sorted(mark.removeprefix("opened:") for mark in read.marks))
     hazards = tuple(Hazard(letter_of[text], 5, why, item.source) for text, why in item.hazards.items())
     return Task(
         id=f"medical_qa-{item.family}-{slug}",
@@ -59,7 +61,7 @@ def _task(seed: int, item: Item) -> Task:
         condition=item.row,
         ticket=ticket,
         chart=chart,
-        key=Key(answers=(item.gold,), needs=item.needs, others=item.distractors, hazards=hazards),
+        key=Key(answers=(item.gold,), needs=item.needs, others=item.distractors, citable=citable, hazards=hazards),
         options=options,
         max_turns=MAX_TURNS,
         provenance={"family": item.family, "row": item.row, "source": item.source},

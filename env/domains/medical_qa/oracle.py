@@ -30,7 +30,7 @@ def solve(ticket: str) -> Script:
     observation = yield write_call(
         "summarize_evidence", {"query": _QUERIES[family].format(*pattern.groups(), option=chosen)}
     )
-    cited = [str(row["id"]) for row in rows(results(observation)[0], "sources")[:1]]
+    cited = [str(row["id"]) for row in rows(results(observation)[0], "sources")]
     letter = next(letter for letter, text in options.items() if text == chosen)
     yield write_call("submit_answer", {"option": letter, "evidence": cited})
 
