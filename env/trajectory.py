@@ -22,6 +22,7 @@ FORMAT_VERSION = 1
 FILE_NAME = "trajectories.jsonl.zst"
 _LEVEL = 9
 _CHUNK = 1 << 16  # bytes
+_whole: set[Path] = set()  # files that this process found, or made, without a cut tail
 
 
 class _Frame(Protocol):
@@ -165,12 +166,37 @@ def encode(trajectory: Trajectory) -> bytes:
 
 
 def append(path: Path, trajectory: Trajectory) -> None:
-    """Append a trajectory to a file as a zstd frame of its own; the folder is made if need be."""
+    """Append a trajectory to a file as a zstd frame of its own; the folder is made if need be.
+
+    What a killed run left behind the last whole frame would hide everything after it: it is moved to `NAME.cut`.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
+    if path.resolve() not in _whole:
+        _set_cut_tail_aside(path)
+        _whole.add(path.resolve())
     frame = zstandard.ZstdCompressor(level=_LEVEL).compress(encode(trajectory))
     with path.open("ab") as out:
         out.write(frame)
         out.flush()
+
+
+def _set_cut_tail_aside(path: Path) -> None:
+    if not path.is_file():
+        return
+    with path.open("rb") as raw:
+        sizes = _Sizes()
+        try:
+            for _ in _frames(raw, sizes):
+                pass
+            return
+        except EOFError:
+            raw.seek(sizes.whole)
+            tail = raw.read()
+        except zstandard.ZstdError as error:
+            raise TrajectoryError(f"{path} is damaged: {error}; move it away, or choose another folder") from error
+    path.with_name(f"{path.name}.cut").write_bytes(tail)
+    with path.open("rb+") as out:
+        out.truncate(sizes.whole)
 
 
 def read_file(path: Path) -> Iterator[Trajectory]:
@@ -210,15 +236,27 @@ def _lines(path: Path) -> Iterator[bytes]:
             raise TrajectoryError(f"{path}, line {number} is cut: the run was killed while writing it") from error
 
 
-def _frames(raw: io.BufferedReader) -> Iterator[bytes]:
+@dataclass(slots=True)
+class _Sizes:
+    """How many bytes of a file the whole frames read so far take."""
+
+    whole: int = 0
+
+
+def _frames(raw: io.BufferedReader, sizes: _Sizes | None = None) -> Iterator[bytes]:
     """The content of each zstd frame; raises `EOFError` where the last one is not whole."""
+    read = 0
     rest, made = b"", list[bytes]()
     frame: _Frame | None = None
     while rest or (rest := raw.read(_CHUNK)):
+        read += len(rest)
         frame = frame or cast("_Frame", zstandard.ZstdDecompressor().decompressobj())
         made.append(frame.decompress(rest))
         rest = frame.unused_data
+        read -= len(rest)
         if frame.eof:
+            if sizes is not None:
+                sizes.whole = read
             yield b"".join(made)
             frame, made = None, list[bytes]()
     if frame is not None:

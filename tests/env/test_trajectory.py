@@ -358,3 +358,19 @@ def test_an_abandoned_episode_is_stored_and_replayed(clinical_task: Task, tmp_pa
 def test_nothing_in_a_trajectory_depends_on_the_clock(clinical_task: Task) -> None:
     digests = {hashlib.sha256(encode(played(clinical_task, "random", 5))).hexdigest() for _ in range(2)}
     assert len(digests) == 1
+
+
+def test_appending_behind_a_cut_frame_loses_nothing(
+    spread: Callable[[str, int], list[Task]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / FILE_NAME
+    one, two = (played(task, "random", 1) for task in spread("clinical_diagnosis", 2))
+    append(path, one)
+    whole = path.read_bytes()
+    append(path, two)
+    cut = path.read_bytes()[:-7]
+    path.write_bytes(cut)
+    monkeypatch.setattr("medgym.env.trajectory._whole", set[Path]())  # as another process finds it
+    append(path, two)
+    assert list(read_file(path)) == [one, two]
+    assert path.with_name(f"{FILE_NAME}.cut").read_bytes() == cut[len(whole) :]
