@@ -95,6 +95,7 @@ def test_a_scripted_play_imports_nothing_heavy(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slow
 def test_as_a_module_and_with_exit_codes() -> None:
     done = subprocess.run([*MODULE, "tasks", "list", "--json"], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")

@@ -277,6 +277,7 @@ print(digest.hexdigest())
 """
 
 
+@pytest.mark.slow
 def test_tasks_are_the_same_in_two_processes() -> None:
     import os
 

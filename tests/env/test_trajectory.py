@@ -209,6 +209,7 @@ def _environment() -> Mapping[str, str]:
     return os.environ
 
 
+@pytest.mark.slow
 def test_a_seed_gives_the_same_bytes_in_two_processes() -> None:
     one, other = hashed_in_two_processes(10)
     assert len(one) == 64
