@@ -107,7 +107,6 @@ def make_policy(
 
 def _local(name: str, path: str, options: PolicyOptions, progress: Progress | None) -> Policy:
     from .local import LocalChatModel, MissingExtraError, load_policy
-    from .local.sampler import Sampler
 
     try:
         loaded = load_policy(
@@ -121,6 +120,8 @@ def _local(name: str, path: str, options: PolicyOptions, progress: Progress | No
         raise PolicyUnavailable(str(error)) from error
     except FileNotFoundError as error:
         raise PolicyError(str(error)) from error
+    from .local.sampler import Sampler  # imports torch, which is known to be there by now
+
     engine = Sampler(loaded.model, loaded.chat_format)
 
     def model_for(episode: Episode) -> BaseChatModel:

@@ -41,3 +41,17 @@ def test_commands_of_the_readme_exist():
     named = {name for line in README.splitlines() for name in re.findall(r"`medgym (\w+)", line)}
     assert named
     assert all(name in done.stdout for name in named)
+
+
+@pytest.mark.parametrize("missing", ["torch", "transformers", "gguf"])
+def test_a_local_policy_without_its_extra_says_what_to_install(missing: str, tmp_path: Path):
+    code = (
+        f"import sys; sys.modules[{missing!r}] = None\n"
+        f"sys.argv = ['medgym', 'play', '--policy', 'local:smollm2', '--state-dir', {str(tmp_path)!r},"
+        f" '--out', {str(tmp_path)!r}, '--cache-dir', {str(tmp_path)!r}]\n"
+        "from medgym.cli import main; main()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 3, done.stderr
+    assert "pip install" in done.stderr
+    assert "Traceback" not in done.stderr
