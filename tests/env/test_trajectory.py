@@ -226,7 +226,7 @@ def test_a_hundred_seeds_give_the_same_bytes_in_two_processes() -> None:
 # ---- replay
 
 
-def replayed(spread: Callable[[str, int], list[Task]], n: int, path: Path) -> None:
+def assert_replays(spread: Callable[[str, int], list[Task]], n: int, path: Path) -> None:
     for domain in ("clinical_diagnosis", "medical_qa"):
         for number, task in enumerate(spread(domain, n // 2)):
             append(path, played(task, MIXED[number % len(MIXED)], number))
@@ -236,14 +236,14 @@ def replayed(spread: Callable[[str, int], list[Task]], n: int, path: Path) -> No
 
 
 def test_stored_episodes_replay_without_a_difference(spread: Callable[[str, int], list[Task]], tmp_path: Path) -> None:
-    replayed(spread, 40, tmp_path / FILE_NAME)
+    assert_replays(spread, 40, tmp_path / FILE_NAME)
 
 
 @pytest.mark.slow
 def test_many_stored_episodes_replay_without_a_difference(
     spread: Callable[[str, int], list[Task]], tmp_path: Path
 ) -> None:
-    replayed(spread, 200, tmp_path / FILE_NAME)
+    assert_replays(spread, 200, tmp_path / FILE_NAME)
 
 
 def _changed(trajectory: Trajectory, part: str) -> Trajectory:
