@@ -12,7 +12,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import cast
 
-from ..tools.catalog.chart import __name__ as _CHART_MODULE
+from ..tools.catalog import chart
+from ..tools.errors import ToolError
+from ..tools.registry import all_tools
 from ..tools.spec import ToolSpec
 from .domain import Domain
 from .episode import Episode
@@ -72,19 +74,17 @@ def _own_texts(domain: Domain, task: Task) -> Iterator[tuple[str, str]]:
     for latent in task.chart.latent:
         yield f"report of {latent.test}", str(latent.value)
     episode = Episode(task, domain=domain)
-    for spec in _chart_tools(episode):
-        arguments = spec.parse({"patient_id": task.chart.patient_id})
-        result = str(spec.run(episode.desk, arguments))
-        if spec.name == "get_immunization_history":  # vaccines are named for what they prevent, in every chart
-            result = re.sub(r"'vaccine': '[^']*'", "", result)
-        yield spec.name, result
+    for spec in all_tools().values():
+        if spec.handler.__module__ == chart.__name__:
+            yield spec.name, _reading(episode, spec)
 
 
-def _chart_tools(episode: Episode) -> list[ToolSpec]:
-    from ..tools.registry import all_tools
-
-    return [
-        spec
-        for spec in all_tools().values()
-        if spec.handler.__module__ == _CHART_MODULE and episode.record.chart.vitals
-    ]
+def _reading(episode: Episode, spec: ToolSpec) -> str:
+    """What a chart tool shows at arrival; its error where the chart has nothing of the kind."""
+    try:
+        result = str(spec.run(episode.desk, spec.parse({"patient_id": episode.record.chart.patient_id})))
+    except ToolError as error:
+        return error.message
+    if spec.name == "get_immunization_history":  # vaccines are named for what they prevent, in every chart
+        result = re.sub(r"'vaccine': '[^']*'", "", result)
+    return result

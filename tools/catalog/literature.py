@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from ..desk import Desk
-from ..errors import ToolError, nearest
+from ..errors import ToolError
 from ..retrieval.index import EmptyQuery, Hit, UnknownPassage
 from ..retrieval.passage import Passage
 from ..spec import JsonObject, Kind, tool
@@ -175,8 +175,3 @@ def summarize_evidence(
     hits = search_index(desk, query, max_sources)
     desk.mark(*(f"summary:{hit.passage.id}" for hit in hits))
     return {"query": query, "num_sources": len(hits), "sources": [shown_hit(hit) for hit in hits]}
-
-
-def unknown(name: str, what: str, known: list[str]) -> ToolError:
-    """The error for a name that no table holds."""
-    return ToolError("not_found", f"no {what} {name!r} in the fact tables", nearest(name.lower(), known))

@@ -28,6 +28,7 @@ from ...reward.statement import fold, mentions
 from ...task import Need
 
 N_DISTRACTORS = 4
+TOO_PLAIN = ("avoid", "contraindicated")  # answers that any chart or monograph says of something
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,13 +215,13 @@ def dosing_items(rng: random.Random) -> Iterator[Item]:
 
 
 def all_items(seed: int) -> list[Item]:
-    """Every question that can be asked with enough distractors, in a fixed order."""
+    """Every question that can be asked with enough distractors and a telling answer, in a fixed order."""
     families = (disease_items, interaction_items, antidote_items, pregnancy_items, dosing_items)
     found: list[Item] = []
     for family in families:
         found += [
             item
             for item in family(random.Random(f"{seed}/{family.__name__}"))
-            if len(item.distractors) == N_DISTRACTORS
+            if len(item.distractors) == N_DISTRACTORS and plain(item.gold) not in TOO_PLAIN
         ]
     return found
