@@ -13,6 +13,7 @@ from .agent import commands as agent_commands
 from .env import commands as env_commands
 from .tools import commands as tools_commands
 from .tools.console import ENVIRONMENT, FINDING, USAGE, CommandError
+from .train import commands as train_commands
 
 app = typer.Typer(
     name="medgym",
@@ -24,6 +25,7 @@ app = typer.Typer(
 app.command()(agent_commands.play)
 app.command()(agent_commands.run)
 app.command()(agent_commands.sessions)
+app.command()(train_commands.train)
 app.command()(env_commands.validate)
 app.command()(env_commands.replay)
 app.add_typer(env_commands.tasks, name="tasks")

@@ -26,7 +26,13 @@ CHATML_TEMPLATE = (
 )
 """Plain ChatML: no default system prompt, nothing stripped, nothing added. Used for SmolLM2."""
 
-_MARKS = {"system": "zqSYSTEMzq", "user": "zqUSERzq", "assistant": "zqASSISTANTzq", "next": "zqNEXTzq"}
+_MARKS = {
+    "system": "zqSYSTEMzq",
+    "user": "zqUSERzq",
+    "assistant": "zqASSISTANTzq",
+    "next": "zqNEXTzq",
+    "extra": "zqEXTRAzq",
+}
 _PAD = "\n \n"
 
 
@@ -151,12 +157,66 @@ class ChatFormat:
         """Ids of an earlier answer that was not sampled here (an example in a prompt), with its end token."""
         return [*self._encode(Span(text, "trusted")), self.turn_end]
 
+    @cached_property
+    def answer_header_ids(self) -> tuple[int, ...]:
+        """Ids that open an answer; every prompt and every suffix ends with them. May be empty.
+
+        Raises:
+            ValueError: the template opens answers in more than one way, or cannot take one more user turn before them.
+        """
+        return tuple(self._encode(Span(self._extra_turn[2], "template")))
+
+    def extra_user_turn_ids(self, text: str) -> list[int]:
+        """Ids of one more user turn, to be put right before `answer_header_ids`; spaces around the text are dropped.
+
+        They are the difference between the template's rendering with and without that turn.
+
+        Raises:
+            ValueError: the template refuses two user turns in a row, or writes what is around them differently.
+        """
+        before, after, _ = self._extra_turn
+        return self._encode(Span(before, "template"), Span(text.strip()), Span(after, "template"))
+
     def text_of(self, output_ids: Sequence[int]) -> str:
         """The text of sampled ids, exactly as decoded, without the end token."""
         ids = list(output_ids)
         if ids and ids[-1] in self.end_ids:
             ids.pop()
         return self.tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)
+
+    @cached_property
+    def _extra_turn(self) -> tuple[str, str, str]:
+        """What stands before and after the content of one more user turn, and what opens an answer."""
+        conversations = [("user",), ("user", "assistant", "next")]
+        if self._takes_system:
+            conversations += [("system", "user"), ("system", "user", "assistant", "next")]
+        found = {self._difference(*places) for places in conversations}
+        if len(found) > 1:
+            raise ValueError(
+                "the chat template writes one more user turn differently in the first and in later places, so it "
+                f"cannot be put between ids that are there already: {sorted(found)!r}; use another template"
+            )
+        return found.pop()
+
+    def _difference(self, *places: str) -> tuple[str, str, str]:
+        """How the rendering of a conversation changes with one more user turn; see `_extra_turn`."""
+        plain, due = self._render(*places, due=False), self._render(*places)
+        told, told_due = self._render(*places, "extra", due=False), self._render(*places, "extra")
+        header = due[len(plain) :]
+        if (plain + header, told + header) != (due, told_due) or not told.startswith(plain):
+            raise ValueError(
+                "the chat template rewrites what is already there when one more user turn follows, or what opens the "
+                "answer: no turn can be put between ids; use another template"
+            )
+        before, after = _parts(told[len(plain) :], "extra")
+        pieces = (plain, before + _MARKS["extra"] + after, header)
+        apart = [one for piece in pieces for one in self._encode(Span(piece, "template"))]
+        if apart != self._encode(Span(told_due, "template")):
+            raise ValueError(
+                "the ids at the edges of a user turn depend on what stands next to it (no special token parts them): "
+                "no turn can be put between ids; use another template"
+            )
+        return before, after, header
 
     def _encode(self, *spans: Span) -> list[int]:
         return self._vocabulary.encode(spans)
@@ -199,17 +259,17 @@ class ChatFormat:
             return False
         return True
 
-    def _render(self, *places: str, pad: str = "") -> str:
-        """The template over a dummy conversation whose contents are marks, the next answer being due."""
+    def _render(self, *places: str, pad: str = "", due: bool = True) -> str:
+        """The template over a dummy conversation whose contents are marks, the next answer being `due` or not."""
         from jinja2 import TemplateError
 
-        roles = {"next": "user"}
+        roles = {"next": "user", "extra": "user"}
         conversation = [{"role": roles.get(place, place), "content": f"{pad}{_MARKS[place]}{pad}"} for place in places]
         try:
             rendered = self.tokenizer.apply_chat_template(
                 conversation,
                 chat_template=self._template,
-                add_generation_prompt=True,
+                add_generation_prompt=due,
                 tokenize=False,
                 **self._options,
             )

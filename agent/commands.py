@@ -13,6 +13,7 @@ from typing import Annotated, get_args
 import typer
 from rich.table import Table
 
+from ..env.briefing import PromptForm
 from ..env.domain import find_task, load_domain
 from ..env.domain_ids import domain_names
 from ..env.task import Split, Task
@@ -161,7 +162,9 @@ def run(
     with output.progress() as shown, (folder / "timings.csv").open("a", encoding="utf-8") as timings:
         bar = shown.add_task(f"{policy}", total=len(pairs))
         started = time.perf_counter()
-        for trajectory in _played(run_many(made, pairs, suite=suite, max_turns=max_turns, brief=brief)):
+        for trajectory in _played(
+            run_many(made, pairs, suite=suite, max_turns=max_turns, form=PromptForm(brief=brief))
+        ):
             append(path, trajectory)
             rewards.append(_composite(trajectory))
             now = time.perf_counter()

@@ -10,20 +10,27 @@ from collections.abc import Sequence
 
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, SystemMessage, ToolMessage
 
-from ..env.briefing import system_prompt
+from ..env.briefing import PromptForm, cut_middle, system_prompt
 from ..env.episode import Episode, Turn
 
 
-def opening_messages(episode: Episode, *, brief: bool = False) -> list[BaseMessage]:
+def opening_messages(episode: Episode, form: PromptForm | None = None) -> list[BaseMessage]:
     """The system prompt and the ticket."""
-    system = system_prompt(episode.domain, episode.desk.shelf.offered(), brief=brief)
+    system = system_prompt(episode.domain, episode.desk.shelf.offered(), form)
     return [SystemMessage(system), HumanMessage(episode.opening)]
 
 
-def turn_messages(turn: Turn, number: int) -> list[BaseMessage]:
-    """What comes back after a message: results in order, then the rest as one human message."""
+def turn_messages(turn: Turn, number: int, observation_limit: int | None = None) -> list[BaseMessage]:
+    """What comes back after a message: results in order, then the rest as one human message.
+
+    A result longer than `observation_limit` characters is cut in the middle.
+    """
     messages: list[BaseMessage] = [
-        ToolMessage(content=call.result, name=call.name or "malformed", tool_call_id=f"t{number}c{index}")
+        ToolMessage(
+            content=cut_middle(call.result, observation_limit),
+            name=call.name or "malformed",
+            tool_call_id=f"t{number}c{index}",
+        )
         for index, call in enumerate(turn.calls)
     ]
     said = turn.observation

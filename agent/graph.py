@@ -26,7 +26,7 @@ from ..env.episode import Episode, Review
 from .conversation import opening_messages, turn_messages
 from .guide import guided_schemas
 from .session import Sessions
-from .state import AgentState, OpenTurn
+from .state import AgentState, OpenTurn, form_of
 
 ModelFor: TypeAlias = Callable[[Episode], BaseChatModel]
 AgentGraph: TypeAlias = CompiledStateGraph[AgentState, None, AgentState, AgentState]
@@ -99,7 +99,7 @@ class _Nodes:
         full = cast("AgentState", {"suite": "v1", "seed": 0, "closed": [], "messages": [], **state})
         full["run"] = uuid4().hex
         episode = self.sessions.at(_thread(config, full), full).episode
-        messages = opening_messages(episode, brief=bool(state.get("brief", False)))
+        messages = opening_messages(episode, form_of(state))
         given = {name: full[name] for name in ("suite", "seed", "run")}
         return {**given, "messages": messages, "ended": "", "open": None}
 
@@ -133,7 +133,7 @@ class _Nodes:
             if not _thread_id(config):
                 self.sessions.close(_thread(config, state))  # nobody could ask for it
         update: Update = {
-            "messages": turn_messages(turn, number),
+            "messages": turn_messages(turn, number, state.get("observation_limit")),
             "closed": [{**opened, "reply": turn.reply}],
             "open": None,
             "ended": over or "",

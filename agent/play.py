@@ -19,6 +19,7 @@ from langchain_core.messages import BaseMessage
 from langgraph.checkpoint.sqlite import SqliteSaver
 from langgraph.types import Command
 
+from ..env.briefing import PromptForm
 from ..env.domain import find_task, load_domain
 from ..env.episode import Episode
 from ..env.patient import HumanPatient
@@ -196,7 +197,7 @@ def _finish(
         recorder,
         suite=settings.suite,
         max_turns=settings.max_turns,
-        brief=settings.brief,
+        form=PromptForm(brief=settings.brief),
         human_patient=settings.patient == "human",
     )
     path = Path(settings.out) / FILE_NAME
@@ -222,8 +223,8 @@ def _drive(agent: Agent, thread: str, settings: PlaySettings, output: Output) ->
         show(cast("list[BaseMessage]", held.values["messages"])[2:], output, opening=False, lines=lines)
     if not held.values:
         task = find_task(settings.task, settings.suite)
-        limit, brief = settings.max_turns, settings.brief
-        given = start_state(task, settings.seed, suite=settings.suite, max_turns=limit, brief=brief)
+        limit, form = settings.max_turns, PromptForm(brief=settings.brief)
+        given = start_state(task, settings.seed, suite=settings.suite, max_turns=limit, form=form)
     elif held.interrupts:
         given = Command(resume=_confirm(cast("Mapping[str, object]", held.interrupts[0].value), output))
     elif held.values.get("ended"):

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 
 from langchain_core.runnables import RunnableConfig
 
+from ..env.briefing import PromptForm
 from ..env.episode import Episode
 from ..env.task import Task
 from ..env.trajectory import Trajectory
 from .graph import Agent, build_agent
 from .policies import Policy
+from .policies.local.request import ContextLengthError
 from .recorder import Recorder, recording
 from .state import AgentState
 
@@ -18,10 +21,21 @@ RECURSION_LIMIT = 10_000  # graph steps; the episode's own budget ends long befo
 
 
 def start_state(
-    task: Task, seed: int, *, suite: str = "v1", max_turns: int | None = None, brief: bool = False
+    task: Task, seed: int, *, suite: str = "v1", max_turns: int | None = None, form: PromptForm | None = None
 ) -> AgentState:
     """The graph's input for an episode."""
-    return AgentState(task=task.id, suite=suite, seed=seed, max_turns=max_turns, brief=brief, messages=[], closed=[])
+    form = form or PromptForm()
+    return AgentState(
+        task=task.id,
+        suite=suite,
+        seed=seed,
+        max_turns=max_turns,
+        brief=form.brief,
+        specs=form.specs,
+        observation_limit=form.observation_limit,
+        messages=[],
+        closed=[],
+    )
 
 
 def thread_config(thread: str) -> RunnableConfig:
@@ -37,18 +51,22 @@ def run_episode(
     *,
     suite: str = "v1",
     max_turns: int | None = None,
-    brief: bool = False,
+    form: PromptForm | None = None,
 ) -> Trajectory:
-    """Play one episode to its end; headless, so that what wants a human's word is refused."""
+    """Play one episode to its end; headless, so that what wants a human's word is refused.
+
+    Where the policy's context is full the case is left: its trajectory has `ended` empty.
+    """
     thread = f"{task.id}/{seed}/{policy.name}"
     recorder = Recorder()
     with recording(recorder):
-        state = start_state(task, seed, suite=suite, max_turns=max_turns, brief=brief)
-        agent.graph.invoke(state, thread_config(thread))  # pyright: ignore[reportUnknownMemberType]
+        state = start_state(task, seed, suite=suite, max_turns=max_turns, form=form)
+        with suppress(ContextLengthError):  # the case is left as it stands: nothing submitted, what was done is kept
+            agent.graph.invoke(state, thread_config(thread))  # pyright: ignore[reportUnknownMemberType]
     episode = agent.sessions.close(thread)
     if episode is None:
         raise RuntimeError(f"the graph left no episode for {thread}")
-    return trajectory_of(episode, policy, recorder, suite=suite, max_turns=max_turns, brief=brief)
+    return trajectory_of(episode, policy, recorder, suite=suite, max_turns=max_turns, form=form)
 
 
 def trajectory_of(
@@ -58,12 +76,17 @@ def trajectory_of(
     *,
     suite: str = "v1",
     max_turns: int | None = None,
-    brief: bool = False,
+    form: PromptForm | None = None,
     human_patient: bool = False,
 ) -> Trajectory:
     """The trajectory of an episode with what the recorder kept."""
     tokens = recorder.to_dict() if recorder is not None and policy.records_tokens else None
-    sampling = {**policy.sampling, "max_turns": max_turns, "brief": brief, "human_patient": human_patient}
+    sampling = {
+        **policy.sampling,
+        "max_turns": max_turns,
+        **(form or PromptForm()).to_json(),
+        "human_patient": human_patient,
+    }
     return Trajectory.of(episode, policy.name, suite=suite, tokens=tokens, sampling=sampling)
 
 
@@ -73,13 +96,13 @@ def run_many(
     *,
     suite: str = "v1",
     max_turns: int | None = None,
-    brief: bool = False,
+    form: PromptForm | None = None,
     done: Callable[[Trajectory], None] | None = None,
 ) -> Iterator[Trajectory]:
     """Play (task, seed) pairs one after the other, each trajectory as it finishes."""
     agent = build_agent(policy.model_for, guided=policy.guided, max_new_tokens=policy.max_new_tokens)
     for task, seed in tasks:
-        trajectory = run_episode(agent, policy, task, seed, suite=suite, max_turns=max_turns, brief=brief)
+        trajectory = run_episode(agent, policy, task, seed, suite=suite, max_turns=max_turns, form=form)
         if done is not None:
             done(trajectory)
         yield trajectory

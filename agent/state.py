@@ -8,6 +8,8 @@ from typing import Annotated, NotRequired, TypedDict
 from langchain_core.messages import AnyMessage
 from langgraph.graph import add_messages
 
+from ..env.briefing import PromptForm, SpecLevel
+
 
 class OpenTurn(TypedDict):
     """A message that is being carried out.
@@ -33,9 +35,16 @@ class AgentState(TypedDict):
     seed: int
     max_turns: NotRequired[int | None]
     brief: NotRequired[bool]
+    specs: NotRequired[SpecLevel]
+    observation_limit: NotRequired[int | None]
     messages: Annotated[list[AnyMessage], add_messages]
     closed: Annotated[list[OpenTurn], operator.add]
     open: NotRequired[OpenTurn | None]
     decision: NotRequired[bool | None]
     ended: NotRequired[str]
     run: NotRequired[str]
+
+
+def form_of(state: AgentState) -> PromptForm:
+    """How much this episode's agent is told."""
+    return PromptForm(state.get("brief", False), state.get("specs", "full"), state.get("observation_limit"))

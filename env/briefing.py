@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Literal, TypeAlias
 
 from ..tools.spec import ToolSpec
 from .domain import Domain
@@ -12,11 +14,52 @@ PROTOCOL = (
     "message and run in order. Text outside the tags is spoken to the patient. End the case with submit_answer."
 )
 
+SpecLevel: TypeAlias = Literal["full", "arguments", "names", "none"]
 
-def system_prompt(domain: Domain, specs: Sequence[ToolSpec], *, brief: bool = False) -> str:
-    """The system message; `brief` leaves out the policy's prose and keeps its first line, for small contexts."""
+
+@dataclass(frozen=True, slots=True)
+class PromptForm:
+    """How much an agent is told; the case itself is the same.
+
+    Attributes:
+        brief: the policy's first line only, for small contexts.
+        specs: tools with arguments and first sentence (`full`), without the sentence, by name only, or not at all.
+        observation_limit: characters of one tool result; a longer one is cut in the middle. None leaves it whole.
+    """
+
+    brief: bool = False
+    specs: SpecLevel = "full"
+    observation_limit: int | None = None
+
+    def to_json(self) -> dict[str, object]:
+        """`brief`, and what else differs from the default."""
+        plain = asdict(PromptForm())
+        return {key: value for key, value in asdict(self).items() if key == "brief" or value != plain[key]}
+
+
+def system_prompt(domain: Domain, specs: Sequence[ToolSpec], form: PromptForm | None = None) -> str:
+    """The system message."""
+    form = form or PromptForm()
     policy = domain.policy.strip()
-    if brief:
+    if form.brief:
         policy = policy.splitlines()[0].lstrip("# ")
-    lines = "\n".join(f"- {spec.signature}" for spec in specs)
-    return f"{policy}\n\n{PROTOCOL}\n\nTools (? marks optional arguments):\n{lines}"
+    return f"{policy}\n\n{PROTOCOL}{_tools(specs, form.specs)}"
+
+
+def cut_middle(text: str, limit: int | None) -> str:
+    """`text` in at most `limit` characters, the cut said where it was made."""
+    if limit is None or len(text) <= limit:
+        return text
+    note = f" [... {len(text) - limit} characters cut ...] "
+    keep = max(0, limit - len(note))
+    tail = keep // 2
+    return text[: keep - tail] + note + text[len(text) - tail :]
+
+
+def _tools(specs: Sequence[ToolSpec], level: SpecLevel) -> str:
+    if level == "none":
+        return ""
+    if level == "names":
+        return f"\n\nTools: {', '.join(spec.name for spec in specs)}"
+    lines = [f"- {spec.signature if level == 'full' else spec.signature.split('): ')[0] + ')'}" for spec in specs]
+    return "\n\nTools (? marks optional arguments):\n" + "\n".join(lines)

@@ -21,6 +21,7 @@ from medgym.agent.policies import Policy, make_policy
 from medgym.agent.runner import run_episode, run_many, start_state, thread_config, trajectory_of
 from medgym.env.action import write_call
 from medgym.env.baselines import POLICIES, play_script
+from medgym.env.briefing import PromptForm
 from medgym.env.domain import load_domain
 from medgym.env.domain_ids import domain_names
 from medgym.env.episode import DEAD_END_AFTER, Episode
@@ -357,8 +358,8 @@ def test_an_unknown_task_is_named() -> None:
 def test_brief_shortens_the_system_prompt(task: Task) -> None:
     agent, _ = lines("I see.")
     long, short = (
-        agent.graph.invoke(start_state(task, 0, max_turns=1, brief=brief), thread_config("a"))["messages"][0].text
-        for brief in (False, True)
+        agent.graph.invoke(start_state(task, 0, max_turns=1, form=form), thread_config("a"))["messages"][0].text
+        for form in (PromptForm(), PromptForm(brief=True))
     )
     assert len(short) < len(long)
     assert "submit_answer" in short

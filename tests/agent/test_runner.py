@@ -8,6 +8,7 @@ from medgym.agent.graph import build_agent
 from medgym.agent.policies import make_policy, policy_names
 from medgym.agent.runner import run_episode, run_many, start_state
 from medgym.env.baselines import POLICIES
+from medgym.env.briefing import PromptForm
 from medgym.env.domain import load_domain
 from medgym.env.replay import differences
 from medgym.env.trajectory import Trajectory, encode
@@ -18,7 +19,7 @@ TASKS = load_domain("clinical_diagnosis").tasks
 def test_run_many_gives_each_trajectory_as_it_finishes() -> None:
     seen: list[Trajectory] = []
     pairs = [(TASKS()[0], 4), (TASKS()[7], 5)]
-    running = run_many(make_policy("expert"), pairs, max_turns=12, brief=True, done=seen.append)
+    running = run_many(make_policy("expert"), pairs, max_turns=12, form=PromptForm(brief=True), done=seen.append)
     first = next(running)
     assert seen == [first]
     rest = list(running)
@@ -47,7 +48,7 @@ def test_an_episode_leaves_no_session_behind() -> None:
 
 
 def test_start_state_begins_with_nothing() -> None:
-    state = start_state(TASKS()[0], 3, max_turns=4, brief=True)
+    state = start_state(TASKS()[0], 3, max_turns=4, form=PromptForm(brief=True))
     assert (state["messages"], state["closed"], state["seed"], state.get("max_turns")) == ([], [], 3, 4)
 
 

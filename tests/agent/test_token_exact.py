@@ -18,6 +18,7 @@ from medgym.agent.policies.local import LoadedModel, LocalChatModel, MicroBatche
 from medgym.agent.policies.local.sampler import Sampler
 from medgym.agent.recorder import Recorder
 from medgym.agent.runner import run_episode
+from medgym.env.briefing import PromptForm
 from medgym.env.domain import load_domain
 from medgym.env.replay import differences
 from medgym.env.trajectory import FILE_NAME, Trajectory, append, encode, read_file
@@ -79,7 +80,8 @@ def policy_of(loaded: LoadedModel, guided: bool, engine: Any = None) -> Policy:
 
 def play(policy: Policy, domain: str, seed: int, turns: int = 5) -> Trajectory:
     agent = build_agent(policy.model_for, guided=policy.guided)
-    return run_episode(agent, policy, load_domain(domain).tasks()[seed], seed, max_turns=turns, brief=True)
+    task = load_domain(domain).tasks()[seed]
+    return run_episode(agent, policy, task, seed, max_turns=turns, form=PromptForm(brief=True))
 
 
 @contextmanager
@@ -176,7 +178,7 @@ def test_episodes_at_once_keep_their_streams_apart(policies: dict[str, LoadedMod
         agent = build_agent(policy.model_for, guided=True)
 
         def one(seed: int) -> Trajectory:
-            return run_episode(agent, policy, tasks[seed], seed, max_turns=2, brief=True)
+            return run_episode(agent, policy, tasks[seed], seed, max_turns=2, form=PromptForm(brief=True))
 
         with ThreadPoolExecutor(4) as pool:
             together = list(pool.map(one, range(4)))

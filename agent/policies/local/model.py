@@ -42,6 +42,7 @@ class LocalChatModel(BaseChatModel):
         max_new_tokens, temperature, top_p: defaults of a call.
         seed: with it the same stream gives the same answers; each turn of a recorder draws from its own generator.
             None draws a fresh one, reported in `response_metadata["seed"]`.
+        scored_at: temperature of the recorded log-probabilities.
         guided_max_string, guided_drop_optional: see `tool_call_grammar`.
     """
 
@@ -51,6 +52,7 @@ class LocalChatModel(BaseChatModel):
     temperature: float = 1.0
     top_p: float = 1.0
     seed: int | None = None
+    scored_at: float = 1.0
     guided_max_string: int = 48
     guided_drop_optional: bool = False
 
@@ -93,6 +95,7 @@ class LocalChatModel(BaseChatModel):
             top_p=call.top_p,
             seed=_turn_seed(call.seed, len(recorder.turns)),
             grammar=call.grammar,
+            scored_at=self.scored_at,
             stop=tuple(stop or ()),
             owner=recorder,
         )

@@ -31,6 +31,7 @@ class SampleRequest:
         top_p: smallest set of likeliest ids with at least this much probability is sampled from; 1 is all.
         seed: of this answer's own generator, so that the result does not depend on what else is in the batch.
         grammar: llguidance Lark grammar that the answer must follow; None is free text.
+        scored_at: temperature of the recorded log-probabilities; a trainer that samples at T needs those of T.
         stop: strings that end the answer; they stay in the ids.
         owner: whose stream this is; its key-value cache is kept while this object lives. None keeps none.
     """
@@ -41,6 +42,7 @@ class SampleRequest:
     top_p: float = 1.0
     seed: int = 0
     grammar: str | None = None
+    scored_at: float = 1.0
     stop: tuple[str, ...] = ()
     owner: object | None = None
 
@@ -51,6 +53,8 @@ class SampleRequest:
             raise ValueError(f"max_new_tokens is {self.max_new_tokens}; it must be at least 1")
         if not self.temperature >= 0:
             raise ValueError(f"temperature is {self.temperature}; it must be 0 (greedy) or more")
+        if not self.scored_at > 0:
+            raise ValueError(f"scored_at is {self.scored_at}; it must be above 0")
         if not 0 < self.top_p <= 1:
             raise ValueError(f"top_p is {self.top_p}; it must be above 0 and at most 1")
 
@@ -59,7 +63,7 @@ class SampleRequest:
 class SampleOutput:
     """A sampled answer: its ids (end token included if sampled), their log-probabilities, and why it ended.
 
-    The log-probabilities are the model's own: temperature 1, before grammar, temperature and top_p.
+    The log-probabilities are the model's own: at the temperature `scored_at` (1), before grammar and top_p.
     """
 
     ids: tuple[int, ...]

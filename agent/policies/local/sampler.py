@@ -1,28 +1,34 @@
 """The decoding loop: ids in, ids and log-probabilities out.
 
-Owns batching with left padding, per-request generators, the key-value caches of running episodes and the log-prob
-that is recorded: float32 log-softmax of the model's own logits, before grammar, temperature and top_p. Knows nothing
-of messages. Needs torch.
+Owns batching with left padding, per-request random numbers, which streams go on from their key-value caches, and the
+log-prob that is recorded: float32 log-softmax of the model's own logits at `scored_at`, before grammar, temperature
+and top_p. Layout of caches is in `caches`, the draw in `draws`. Knows nothing of messages. Needs torch.
 """
 
 from __future__ import annotations
 
+import random
 import threading
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
-from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
 
+from .caches import HeldCaches, Layers, StreamCache, as_past, common_beginning, layers_of, picked, row_of, stacked
+from .draws import draw
 from .guided import GuidedMasker, GuideState
 from .request import ContextLengthError, SampleOutput, SampleRequest
 
 if TYPE_CHECKING:
     from ...chat_format import ChatFormat
     from ...recorder import FinishReason
+
+_HELD_BYTES = 2 << 30
+_PADDING = 32
+_PREFILL = {"cpu": 1024, "cuda": 8192}  # a processor is faster on few rows: less padding, and no mask for a single one
 
 
 class KeyValueCache(Protocol):
@@ -65,8 +71,9 @@ class _Row:
     """One answer while it is being sampled."""
 
     request: SampleRequest
+    prompt: list[int]
     limit: int
-    generator: torch.Generator
+    random: random.Random
     guide: GuideState | None
     ids: list[int] = field(default_factory=list[int])
     logprobs: list[float] = field(default_factory=list[float])
@@ -74,25 +81,29 @@ class _Row:
 
 
 @dataclass(slots=True)
-class _Cached:
-    """What a stream has fed so far, and the cache that holds it."""
+class _Feed:
+    """What is known of a row's prompt already, and what has to be fed before its first answer id."""
 
-    fed: list[int]
-    past: KeyValueCache
+    row: _Row
+    known: StreamCache | None
+
+    @property
+    def fresh(self) -> list[int]:
+        return self.row.prompt[0 if self.known is None else len(self.known.fed) :]
 
 
 @dataclass(slots=True)
-class _Feed:
-    """Input of the next forward pass. `ids` and `positions`: (batch, new); `mask`: (batch, past + new)."""
+class _Batch:
+    """Rows that are decoded together; each has been fed all its ids but the last.
 
-    ids: Tensor
-    mask: Tensor
-    positions: Tensor
+    `mask`: (rows, positions), 0 for padding and for what was fed after a row's end; `last`: (rows, 1), the position
+    of the last id that was fed.
+    """
+
+    rows: list[_Row]
     past: KeyValueCache | None
-
-    def after(self, tokens: Sequence[int], past: KeyValueCache | None) -> _Feed:
-        ids = torch.tensor(tokens, device=self.ids.device).unsqueeze(1)
-        return _Feed(ids, torch.cat([self.mask, torch.ones_like(ids)], 1), self.positions[:, -1:] + 1, past)
+    mask: Tensor
+    last: Tensor
 
 
 class Sampler:
@@ -103,17 +114,29 @@ class Sampler:
         chat_format: for the end ids and for decoding stop strings.
         max_context: positions the model can see; None takes the config's `max_position_embeddings`.
         max_caches: streams whose key-value cache is kept at once; the oldest goes first.
+        max_cache_bytes: most memory of the kept caches; the oldest goes first. None takes 2 GiB, on a CUDA device an
+            eighth of its memory if that is more. The caches of the running batch come on top.
+        prefill_tokens: most ids, padding included, that one forward pass over prompts is fed (a single prompt may
+            be longer). None takes 1024, on a CUDA device 8192.
     """
 
     def __init__(
-        self, model: CausalModel, chat_format: ChatFormat, *, max_context: int | None = None, max_caches: int = 8
+        self,
+        model: CausalModel,
+        chat_format: ChatFormat,
+        *,
+        max_context: int | None = None,
+        max_caches: int = 64,
+        max_cache_bytes: int | None = None,
+        prefill_tokens: int | None = None,
     ) -> None:
         self.model = model
         self.chat_format = chat_format
         known = getattr(model.config, "max_position_embeddings", None)
         self.max_context = max_context or (known if isinstance(known, int) else None)
-        self._max_caches = max_caches
-        self._caches: WeakKeyDictionary[object, _Cached] = WeakKeyDictionary()
+        self._prefill_tokens = prefill_tokens or _PREFILL.get(model.device.type, _PREFILL["cpu"])
+        self._caches = HeldCaches(_held_bytes(model) if max_cache_bytes is None else max_cache_bytes, max_caches)
+        self._opaque = False
         self._vocabulary = len(chat_format.tokenizer)
         self._lock = threading.Lock()
         self._masker: GuidedMasker | None = None
@@ -128,7 +151,7 @@ class Sampler:
             return self._masker
 
     def drop_caches(self) -> None:
-        """Forget the key-value caches: call it when weights changed while a stream goes on."""
+        """Forget the key-value caches: call it whenever weights changed, since a cache may serve other streams too."""
         with self._lock:
             self._caches.clear()
 
@@ -154,11 +177,8 @@ class Sampler:
             return []
         with self._lock, torch.no_grad(), _evaluating(self.model):
             rows = [self._row(request) for request in requests]
-            owner = requests[0].owner if len(requests) == 1 else None
-            held = self._resume(owner, requests[0].prompt_ids)
-            past = self._decode(rows, self._prefill(requests, held))
-            if owner is not None and past is not None:
-                self._keep(owner, _Cached([*requests[0].prompt_ids, *rows[0].ids[:-1]], past))
+            for batch in self._prefill(self._feeds(rows)):
+                self._decode(batch)
         return [SampleOutput(tuple(row.ids), tuple(row.logprobs), row.finish or "length") for row in rows]
 
     def _limit(self, request: SampleRequest) -> int:
@@ -174,59 +194,128 @@ class Sampler:
 
     def _row(self, request: SampleRequest) -> _Row:
         guide = None if request.grammar is None else self.masker.start(request.grammar)
-        return _Row(request, self._limit(request), torch.Generator().manual_seed(request.seed), guide)
+        prompt = list(request.prompt_ids)
+        return _Row(request, prompt, self._limit(request), random.Random(request.seed), guide)
 
-    def _resume(self, owner: object | None, prompt: Sequence[int]) -> _Cached | None:
-        """The owner's cache if the prompt continues it; taken out, since the forward pass changes it in place."""
-        cached = None if owner is None else self._caches.pop(owner, None)
-        if cached is None or len(cached.fed) >= len(prompt) or list(prompt[: len(cached.fed)]) != cached.fed:
-            return None
-        return cached
+    def _feeds(self, rows: Sequence[_Row]) -> list[_Feed]:
+        """What each row needs; what several new prompts begin with is fed once, here."""
+        feeds = [_Feed(row, self._caches.recall(row.request.owner, row.prompt)) for row in rows]
+        for row in rows:
+            self._caches.forget(row.request.owner)  # the end of this call keeps the longer one
+        new = [feed for feed in feeds if feed.known is None]
+        beginning = [] if self._opaque else common_beginning([feed.row.prompt for feed in new])
+        if beginning:
+            layers = layers_of(self._forward([None], [beginning])[0].past_key_values)
+            self._opaque = layers is None
+            for feed in new:
+                feed.known = None if layers is None else StreamCache(beginning, layers)
+        return feeds
 
-    def _keep(self, owner: object, cached: _Cached) -> None:
-        self._caches[owner] = cached
-        while len(self._caches) > self._max_caches:
-            del self._caches[next(iter(self._caches))]
+    def _prefill(self, feeds: Sequence[_Feed]) -> Generator[_Batch]:
+        """Feed the prompts and sample each row's first id; one batch, or several if caches cannot be joined."""
+        parts: list[tuple[Layers, _Batch]] = []
+        for chunk in _chunks(feeds, self._prefill_tokens):
+            rows = [feed.row for feed in chunk]
+            output, mask, last = self._forward([feed.known for feed in chunk], [feed.fresh for feed in chunk])
+            self._take(rows, output.logits[:, -1])
+            batch = _Batch(rows, output.past_key_values, mask, last)
+            layers = layers_of(batch.past)
+            self._opaque = layers is None
+            if layers is None:
+                yield batch
+            else:
+                parts.append((layers, batch))
+            for feed in chunk:
+                feed.known = None  # copied by now
+        if parts:
+            yield _joined(parts)
 
-    def _prefill(self, requests: Sequence[SampleRequest], held: _Cached | None) -> _Feed:
+    def _forward(
+        self, known: Sequence[StreamCache | None], fresh: Sequence[list[int]]
+    ) -> tuple[CausalOutput, Tensor, Tensor]:
+        """The output after `fresh`, the mask over all positions (rows, known + fresh), and the last positions."""
         device = self.model.device
-        known = 0 if held is None else len(held.fed)
-        prompts = [list(request.prompt_ids) for request in requests]
-        width = max(map(len, prompts))
+        width = max(map(len, fresh))
         pad = self.chat_format.turn_end
-        ids = torch.tensor([[pad] * (width - len(prompt)) + prompt for prompt in prompts], device=device)
-        mask = torch.tensor([[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in prompts], device=device)
+        layers = stacked([None if cache is None else cache.layers for cache in known])
+        old = _right_mask([0 if cache is None else len(cache.fed) for cache in known])
+        mask = torch.cat([old, _right_mask([len(ids) for ids in fresh])], 1).to(device)
         positions = (mask.cumsum(1) - 1).clamp(min=0)
-        return _Feed(ids[:, known:], mask, positions[:, known:], None if held is None else held.past)
+        output = self.model(
+            input_ids=torch.tensor([[pad] * (width - len(ids)) + ids for ids in fresh], device=device),
+            attention_mask=mask,
+            position_ids=positions[:, old.shape[1] :],
+            past_key_values=None if layers is None else as_past(layers),
+            use_cache=True,
+            logits_to_keep=1,
+        )
+        return output, mask, positions[:, -1:]
 
-    def _decode(self, rows: Sequence[_Row], feed: _Feed) -> KeyValueCache | None:
-        """Fill `rows`; returns the cache, which then holds all ids but each row's last."""
+    def _decode(self, batch: _Batch) -> None:
+        """Sample until every row has ended; the caches of rows that end are kept for their owners."""
         while True:
-            output = self.model(
-                input_ids=feed.ids,
-                attention_mask=feed.mask,
-                position_ids=feed.positions,
-                past_key_values=feed.past,
-                use_cache=True,
-                logits_to_keep=1,
-            )
-            logits = output.logits[:, -1].float().cpu()
-            for row, scores in zip(rows, logits, strict=True):
-                if row.finish is None:
-                    self._take(row, scores)
-            if all(row.finish for row in rows):
-                return output.past_key_values
-            feed = feed.after([row.ids[-1] for row in rows], output.past_key_values)
+            going = [at for at, row in enumerate(batch.rows) if row.finish is None]
+            if 2 * len(going) <= len(batch.rows):
+                self._retire(batch, going)
+            if not going:
+                return
+            self._step(batch)
 
-    def _take(self, row: _Row, logits: Tensor) -> None:
-        """Sample one id from `logits` (vocabulary,) into `row`."""
+    def _retire(self, batch: _Batch, going: list[int]) -> None:
+        """Keep the caches of rows that have ended and go on without those rows."""
+        layers = layers_of(batch.past)
+        if layers is None:
+            return
+        for at, row in enumerate(batch.rows):
+            if row.finish is not None and row.request.owner is not None:
+                fed = [*row.prompt, *row.ids[:-1]]
+                self._caches.keep(row.request.owner, StreamCache(fed, row_of(layers, batch.mask, at)))
+        if going:
+            layers, batch.mask = picked(layers, batch.mask, going)
+            batch.past = as_past(layers)
+            batch.last = batch.last[torch.tensor(going, device=batch.last.device)]
+            batch.rows = [batch.rows[at] for at in going]
+
+    def _step(self, batch: _Batch) -> None:
+        """One id for every row that has not ended; the others are fed their last id again, masked."""
+        device = batch.mask.device
+        going = [at for at, row in enumerate(batch.rows) if row.finish is None]
+        counts = torch.tensor([[int(row.finish is None)] for row in batch.rows], device=device)
+        batch.mask = torch.cat([batch.mask, counts], 1)
+        batch.last = batch.last + counts
+        output = self.model(
+            input_ids=torch.tensor([row.ids[-1:] for row in batch.rows], device=device),
+            attention_mask=batch.mask,
+            position_ids=batch.last,
+            past_key_values=batch.past,
+            use_cache=True,
+            logits_to_keep=1,
+        )
+        batch.past = output.past_key_values
+        logits = output.logits[:, -1]
+        if len(going) < len(batch.rows):
+            logits = logits[torch.tensor(going, device=device)]
+        self._take([batch.rows[at] for at in going], logits)
+
+    def _take(self, rows: Sequence[_Row], logits: Tensor) -> None:
+        """Sample one id from `logits` (rows, vocabulary) into each row."""
+        logits = logits.float()
+        if logits.device.type not in ("cpu", "cuda"):
+            logits = logits.cpu()  # draws need float64
         scores = logits.clone()
-        scores[self._vocabulary :] = -torch.inf  # rows that only pad the embedding
-        if row.guide is not None:
-            allowed = self.masker.mask(row.guide)
-            scores[: len(allowed)].masked_fill_(~allowed, -torch.inf)
-        token = _draw(scores, row.request, row.generator)
-        logprob = float(torch.log_softmax(logits, -1)[token])
+        scores[:, self._vocabulary :] = -torch.inf  # columns that only pad the embedding
+        for at, row in enumerate(rows):
+            if row.guide is not None:
+                allowed = self.masker.mask(row.guide).to(scores.device)
+                scores[at, : len(allowed)].masked_fill_(~allowed, -torch.inf)
+        tokens = draw(scores, [row.request for row in rows], [row.random.random() for row in rows])
+        scale = torch.tensor([[row.request.scored_at] for row in rows], device=logits.device)
+        logprobs = torch.log_softmax(logits / scale, -1).gather(1, tokens[:, None])[:, 0].cpu()
+        tokens = tokens.cpu()
+        for at, row in enumerate(rows):
+            self._note(row, int(tokens[at]), float(logprobs[at]))
+
+    def _note(self, row: _Row, token: int, logprob: float) -> None:
         if not -float("inf") < logprob <= 0.0:
             raise FloatingPointError(f"the model gave log-probability {logprob}: its weights or inputs are not finite")
         row.ids.append(token)
@@ -242,17 +331,41 @@ class Sampler:
             row.finish = "length"
 
 
-def _draw(scores: Tensor, request: SampleRequest, generator: torch.Generator) -> int:
-    if request.temperature == 0:
-        return int(scores.argmax())
-    probabilities = torch.softmax(scores / request.temperature, -1)
-    if not bool(torch.isfinite(probabilities).all()):
-        raise FloatingPointError("the model's logits are not finite: check its weights and dtype")
-    if request.top_p < 1:
-        ordered, order = probabilities.sort(descending=True, stable=True)
-        beyond = ordered.cumsum(-1) - ordered >= request.top_p
-        probabilities[order[beyond]] = 0.0
-    return int(torch.multinomial(probabilities, 1, generator=generator))
+def _held_bytes(model: CausalModel) -> int:
+    if model.device.type != "cuda":
+        return _HELD_BYTES
+    return max(_HELD_BYTES, torch.cuda.mem_get_info(model.device)[1] // 8)
+
+
+def _chunks(feeds: Sequence[_Feed], most: int) -> list[list[_Feed]]:
+    """Rows that are fed together: of similar length, at most `most` ids with padding."""
+    chunks: list[list[_Feed]] = []
+    shortest = 0
+    for length, feed in sorted(((len(feed.fresh), feed) for feed in feeds), key=lambda pair: pair[0]):
+        if chunks and (len(chunks[-1]) + 1) * length <= most and length <= 2 * shortest + _PADDING:
+            chunks[-1].append(feed)
+        else:
+            chunks.append([feed])
+            shortest = length
+    return chunks
+
+
+def _joined(parts: Sequence[tuple[Layers, _Batch]]) -> _Batch:
+    """One batch of several."""
+    batches = [batch for _, batch in parts]
+    if len(batches) == 1:
+        return batches[0]
+    layers = stacked([layers for layers, _ in parts])
+    assert layers is not None
+    width = max(batch.mask.shape[1] for batch in batches)
+    masks = [torch.nn.functional.pad(batch.mask, (width - batch.mask.shape[1], 0)) for batch in batches]
+    rows = [row for batch in batches for row in batch.rows]
+    return _Batch(rows, as_past(layers), torch.cat(masks), torch.cat([batch.last for batch in batches]))
+
+
+def _right_mask(lengths: Sequence[int]) -> Tensor:
+    """(rows, longest): 1 for the last `length` columns of each row."""
+    return (torch.arange(max(lengths)) >= max(lengths) - torch.tensor(lengths)[:, None]).long()
 
 
 @contextmanager

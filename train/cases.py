@@ -1,0 +1,50 @@
+"""Which tasks a run learns from and is validated on: the first of a seeded shuffle, the same in every process.
+
+Owns the choice only; playing tasks is the rollout's and the demonstrations'.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+
+from ..env.domain import load_domain
+from ..env.domain_ids import domain_names
+from ..env.task import Task
+from .recipe import Recipe, RecipeError
+from .sections import Tasks
+
+
+@dataclass(frozen=True, slots=True)
+class Cases:
+    """The tasks of a run.
+
+    Attributes:
+        train: learned from; in seeded order, domains mixed.
+        val: never learned from, unless the recipe says `tasks.val_on_train`.
+    """
+
+    train: tuple[Task, ...]
+    val: tuple[Task, ...]
+
+
+def pick_cases(recipe: Recipe) -> Cases:
+    """The tasks that the recipe means.
+
+    Raises:
+        RecipeError: a split has no task in these domains.
+        KeyError: no such domain or suite; the message names those there are.
+    """
+    tasks = recipe.tasks
+    train = _drawn(tasks, tasks.train_split, recipe.seed)[: tasks.train_limit]
+    val = train if tasks.val_on_train else _drawn(tasks, tasks.val_split, recipe.seed)
+    return Cases(tuple(train), tuple(val[: tasks.val_limit]))
+
+
+def _drawn(tasks: Tasks, split: str, seed: int) -> list[Task]:
+    names = tasks.domains or domain_names()
+    pool = [task for name in names for task in load_domain(name).tasks(tasks.suite) if task.split == split]
+    if not pool:
+        raise RecipeError(f"no task of split {split!r} in {', '.join(names)}: set tasks.train_split or tasks.val_split")
+    random.Random(f"{seed}:{split}").shuffle(pool)
+    return pool

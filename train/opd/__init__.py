@@ -1,0 +1,1 @@
+"""TT-OPD: turn-level truncated on-policy distillation from an EMA teacher that has seen the outcome."""

@@ -1,0 +1,26 @@
+"""`python train/run.py ...` is `medgym train ...`; also what `accelerate launch` takes.
+
+Runs the installed package: the copy of this folder that Python puts on the path is taken off first, since a module here
+must never stand in for one of the standard library or of another package.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import runpy
+import sys
+from pathlib import Path
+
+
+def main() -> None:
+    """Hand the arguments to the one command."""
+    here = Path(__file__).resolve().parent
+    sys.path[:] = [entry for entry in sys.path if not entry or Path(entry).resolve() != here]
+    if importlib.util.find_spec("medgym") is None:
+        sys.exit("medgym is not installed for this Python: pip install -e '.[train]' in the repository, then run again")
+    sys.argv = [sys.argv[0], "train", *sys.argv[1:]]
+    runpy.run_module("medgym.cli", run_name="__main__")
+
+
+if __name__ == "__main__":
+    main()

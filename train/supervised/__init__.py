@@ -1,0 +1,1 @@
+"""Learning from demonstrations and preferences: SFT, rejection sampling, DPO, the outcome verifier."""

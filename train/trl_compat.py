@@ -1,0 +1,104 @@
+"""The only module that names TRL: what is used of it, the seams that our trainers rest on, and how they are checked.
+
+Verified against TRL 1.15 and 1.16. Every override and every key that is not documented API is listed in `SEAMS`; a test
+checks each one against the installed version, so that a new release fails there first and nowhere else.
+"""
+
+from __future__ import annotations
+
+import inspect
+import warnings
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
+from types import MappingProxyType
+from typing import Any, TypeAlias
+
+from torch import Tensor, nn
+
+try:
+    import trl
+    from trl import DPOConfig, DPOTrainer, GRPOConfig, GRPOTrainer, SFTConfig, SFTTrainer
+    from trl.models.utils import unwrap_model_for_generation
+except ImportError as error:
+    raise ImportError('training needs packages that are not installed: pip install "medgym[train]"') from error
+
+__all__ = [
+    "SEAMS",
+    "DPOConfig",
+    "DPOTrainer",
+    "GRPOConfig",
+    "GRPOTrainer",
+    "SFTConfig",
+    "SFTTrainer",
+    "TensorBatch",
+    "generation_model",
+    "missing_seams",
+    "quiet",
+]
+
+TensorBatch: TypeAlias = dict[str, Tensor]
+"""What `_generate_and_score_completions` returns and `_compute_loss` receives; tensors are (batch, ...)."""
+
+SEAMS: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        # override or method -> leading parameters that we rely on
+        "_generate_and_score_completions": ("self", "inputs"),
+        "_compute_loss": ("self", "model", "inputs"),
+        "_get_per_token_logps_and_entropies": (
+            "self",
+            "model",
+            "input_ids",
+            "attention_mask",
+            "logits_to_keep",
+            "batch_size",
+        ),
+        "_prepare_inputs": ("self", "generation_batch"),
+        "_get_train_sampler": ("self", "dataset"),
+    }
+)
+SOURCE_SEAMS: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        # method -> text that must stand in its source: undocumented behaviour that we build on
+        "_generate": ("self.rollout_func(prompts, self)", 'extra_fields.pop("env_mask"'),
+        "_generate_and_score_completions": ("inp[key] = values[i]", '"sampling_per_token_logps"', '"tool_mask"'),
+        "_compute_loss": ("advantages.dim() == 1", "current_gradient_accumulation_steps"),
+    }
+)
+
+
+def missing_seams() -> list[str]:
+    """Seams that the installed TRL does not have as we use them, in words; empty where all is well."""
+    found: list[str] = []
+    for name, wanted in SEAMS.items():
+        method: Callable[..., object] | None = getattr(GRPOTrainer, name, None)
+        if method is None:
+            found.append(f"GRPOTrainer.{name} is gone")
+            continue
+        held = tuple(inspect.signature(inspect.unwrap(method)).parameters)[: len(wanted)]
+        if held != wanted:
+            found.append(f"GRPOTrainer.{name} begins with {held}, not {wanted}")
+    for name, texts in SOURCE_SEAMS.items():
+        source = inspect.getsource(inspect.unwrap(getattr(GRPOTrainer, name)))
+        found += [f"GRPOTrainer.{name} no longer says {text!r}" for text in texts if text not in source]
+    return [f"{one} (trl {trl.__version__})" for one in found]
+
+
+@contextmanager
+def quiet() -> Generator[None]:
+    """Without the warnings that TRL gives on every construction and that say nothing about this run."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*rollout_func.*experimental.*")
+        warnings.filterwarnings("ignore", category=DeprecationWarning, module=r"(trl|transformers|peft|accelerate)\..*")
+        yield
+
+
+@contextmanager
+def generation_model(trainer: GRPOTrainer) -> Generator[nn.Module]:
+    """The trainer's model, unwrapped and gathered, ready to be sampled from."""
+    held: Any = trainer
+    with unwrap_model_for_generation(
+        held.model_wrapped,
+        held.accelerator,
+        gather_deepspeed3_params=held.args.ds3_gather_for_generation,
+    ) as model:
+        yield model

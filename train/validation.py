@@ -1,0 +1,77 @@
+"""Playing val cases with the student as it stands: the reward that a run is judged by, unshaped, with its interval."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import cast
+
+from accelerate import PartialState
+from accelerate.utils import gather_object
+
+from ..env.task import Task
+from .models import Student
+from .rollout.producer import EpisodePlan, RolloutProducer
+from .rollout.row import RolloutRow
+from .rollout.serving import open_engine
+from .run_context import Run
+from .watch.intervals import bootstrap_mean
+from .watch.rollouts import rollout_metrics
+
+MALFORMED = frozenset({"malformed_call", "unknown_tool", "not_on_shelf", "invalid_arguments"})
+
+
+@dataclass(frozen=True, slots=True)
+class Validated:
+    """Rows of a validation and their reward: mean over episodes and a 95% bootstrap interval over cases."""
+
+    rows: tuple[RolloutRow, ...]
+    reward: float
+    low: float
+    high: float
+
+    @property
+    def well_formed(self) -> float | None:
+        """Share of calls that name an offered tool with valid arguments; None where none was made."""
+        calls = [call for row in self.rows for call in calls_of(row)]
+        return sum(call.get("error") not in MALFORMED for call in calls) / len(calls) if calls else None
+
+    def metrics(self) -> dict[str, float | None]:
+        """The figures for the metrics log."""
+        inner = rollout_metrics(self.rows, 1)
+        found: dict[str, float | None] = {f"val/{name}": value for name, value in inner.items()}
+        found |= {"val_reward": self.reward, "val_reward_low": self.low, "val_reward_high": self.high}
+        return found | {"val/well_formed": self.well_formed}
+
+
+def calls_of(row: RolloutRow) -> list[Mapping[str, object]]:
+    """Every call of a row's episode."""
+    turns = row.trajectory.turns if row.trajectory is not None else ()
+    return [call for turn in turns for call in cast("Sequence[Mapping[str, object]]", turn["calls"])]
+
+
+def validate(
+    run: Run,
+    student: Student,
+    producer: RolloutProducer,
+    tasks: Sequence[Task],
+    step: int,
+    *,
+    episodes: int | None = None,
+    stage: str = "val",
+) -> Validated:
+    """Play `episodes` val cases (default: as the recipe says), each process its share.
+
+    An episode that crashed or was late counts as reward 0 here: a policy is judged by what it finished.
+    """
+    count = episodes or run.recipe.validation.episodes
+    everyone = PartialState()
+    plans = [EpisodePlan(tasks[at % len(tasks)], stage, step, at) for at in range(count)]
+    mine = plans[everyone.process_index :: everyone.num_processes]
+    with open_engine(run.recipe, student) as engine:
+        played = producer.play(mine, engine, temperature=run.recipe.validation.temperature)
+    numbered = [(plan.row, row) for plan, row in zip(mine, played, strict=True)]
+    everywhere = cast("list[tuple[int, RolloutRow]]", gather_object(numbered))
+    rows = tuple(row for _, row in sorted(everywhere, key=lambda pair: pair[0]))
+    interval = bootstrap_mean([row.composite or 0.0 for row in rows], seed=run.recipe.seed)
+    return Validated(rows, interval.value, interval.low, interval.high)

@@ -1,0 +1,1 @@
+"""Watching a run: metrics, intervals, detectors and their actions, dashboard, plots, report."""
