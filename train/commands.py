@@ -11,6 +11,7 @@ from typing import Annotated, cast
 import typer
 from rich.table import Table
 
+from ..agent.policies.local.request import MissingExtraError
 from ..tools.console import ENVIRONMENT, FINDING, CommandError, Output, leave
 from .mechanisms import MechanismSilentError
 from .plan import Plan, make_plan
@@ -28,7 +29,9 @@ Resume = Annotated[Path | None, typer.Option("--resume", help="Go on with the ru
 ModelPath = Annotated[str | None, typer.Option("--model", help="The student: tiny, smollm2, or a folder.")]
 Seed = Annotated[int | None, typer.Option("--seed", help="Seed of everything that is drawn.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Show settings, batches, memory and time; run nothing.")]
-Processes = Annotated[int, typer.Option("--processes", min=1, help="With --dry-run: how many processes share it.")]
+Processes = Annotated[
+    int | None, typer.Option("--processes", min=1, help="With --dry-run: how many share it; default: those that run.")
+]
 
 
 def train(
@@ -39,7 +42,7 @@ def train(
     model: ModelPath = None,
     seed: Seed = None,
     dry_run: DryRun = False,
-    processes: Processes = 1,
+    processes: Processes = None,
     as_json: Json = False,
 ) -> None:
     """Train a policy by a recipe; alone it lists the recipes."""
@@ -54,9 +57,10 @@ def train(
     else:
         chosen = load_recipe(recipe or "", overrides or [], **direct)
     if dry_run:
-        plan = make_plan(chosen, processes)
-        output.emit(plan.to_json())
-        show_plan(plan, output)
+        plan = make_plan(chosen, processes or int(os.environ.get("WORLD_SIZE", "1")))
+        if _first_process():
+            output.emit(plan.to_json())
+            show_plan(plan, output)
         return leave(FINDING if plan.problems else 0)
     folder = (resume or out or Path("runs") / "train" / f"{chosen.name}-s{chosen.seed}").absolute()
     if resume is None and _first_process():
@@ -126,13 +130,22 @@ def _run(recipe: Recipe, folder: Path, resume: bool, output: Output) -> None:
             f'training needs packages that are not installed ({", ".join(missing)}): pip install "medgym[train]"',
             ENVIRONMENT,
         )
-    from .launch import launch
-
+    try:
+        from .checkpoints import CheckpointError
+        from .launch import launch
+        from .rollout.engines import ServerError
+        from .rollout.producer import RolloutError
+        from .run_context import Interrupted
+        from .watch.detectors.watch import StoppedByDetector
+    except ImportError as error:  # a package that is there and too old
+        raise CommandError(str(error), ENVIRONMENT) from error
     try:
         summary = launch(recipe, folder, resume=resume, output=output)
-    except MechanismSilentError as error:
+    except Interrupted as stop:
+        raise CommandError(f"{stop}; --resume {folder} goes on", FINDING) from stop
+    except (MechanismSilentError, StoppedByDetector) as error:
         raise CommandError(str(error), FINDING) from error
-    except ImportError as error:  # the packaged weights, or a tracker that report_to names
+    except (CheckpointError, RolloutError, ServerError, MissingExtraError) as error:
         raise CommandError(str(error), ENVIRONMENT) from error
     if _first_process():
         output.emit({"out": str(folder), "summary": summary})

@@ -130,7 +130,7 @@ def make_plan(recipe: Recipe, processes: int = 1) -> Plan:
     if processes < 1:
         raise ValueError(f"{processes} processes: at least 1")
     batch, shape = recipe.batch, shape_of(recipe)
-    rows = batch.prompts * batch.group
+    rows = rows_per_step(recipe)
     episode = expert_episode(recipe)
     notes = ["memory within about a third, time within a factor of two, on an idle machine like the measured one"]
     if shape is None:
@@ -168,7 +168,7 @@ def make_plan(recipe: Recipe, processes: int = 1) -> Plan:
 def batch_problems(recipe: Recipe, processes: int) -> list[str]:
     """Why the batches cannot be dealt to that many processes, in words."""
     batch, found = recipe.batch, list[str]()
-    rows, share = batch.prompts * batch.group, batch.micro * processes
+    rows, share = rows_per_step(recipe), batch.micro * processes
     if recipe.on_policy and rows % share:
         found.append(
             f"batch.prompts x batch.group = {batch.prompts} x {batch.group} = {rows} rows do not divide into "
@@ -182,8 +182,13 @@ def batch_problems(recipe: Recipe, processes: int) -> list[str]:
     if recipe.warmup.steps and recipe.warmup.batch % processes:
         found.append(f"warmup.batch = {recipe.warmup.batch} must be a multiple of the {processes} processes")
     if not recipe.on_policy and rows % processes:
-        found.append(f"{rows} rows per step must be a multiple of the {processes} processes")
+        found.append(f"batch.prompts = {rows} rows per step must be a multiple of the {processes} processes")
     return found
+
+
+def rows_per_step(recipe: Recipe) -> int:
+    """Over all processes: every episode of every group, or `batch.prompts` demonstrations, pairs or examples."""
+    return recipe.batch.prompts * (recipe.batch.group if recipe.on_policy else 1)
 
 
 def expert_episode(recipe: Recipe) -> EpisodeSize:
@@ -291,7 +296,7 @@ def _seconds(recipe: Recipe, shape: Shape, episode: EpisodeSize, processes: int)
     if speeds is None or recipe.rollout.engine == "vllm":
         return None
     generated, trained = speeds
-    rows = recipe.batch.prompts * recipe.batch.group / processes
+    rows = rows_per_step(recipe) / processes
     if not recipe.on_policy:
         pair = 2 if recipe.algorithm == "dpo" else 1
         lengths = (min(episode.total, recipe.demonstrations.max_length), recipe.demonstrations.max_length)

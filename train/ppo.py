@@ -160,7 +160,9 @@ class ClinicalPPOTrainer(ClinicalGRPOTrainer):
         return cast("Tensor", self.accelerator.reduce(sums, reduction="sum"))
 
     def training_step(self, *args: Any, **kwargs: Any) -> Tensor:
-        """One micro-step; the head's gradients are averaged over processes, since no wrapper does it."""
+        """One micro-step. The head is no part of the model, so its gradients are cleared and averaged here."""
+        if self._step % self.current_gradient_accumulation_steps == 0:
+            self.value_head.zero_grad()
         loss = super().training_step(*args, **kwargs)
         if self.accelerator.num_processes > 1 and self.accelerator.sync_gradients:
             for parameter in self.value_head.parameters():

@@ -244,3 +244,37 @@ def test_imports_without_torch_and_transformers() -> None:
         "sys.exit(bool({'torch', 'transformers', 'tokenizers', 'peft', 'llguidance'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("text", ["Look again.", "two\n\nlines \u2265 1", "<|im_end|><|eot_id|>"])
+def test_extra_user_turn_is_the_templates_difference(tokenizer: Any, text: str) -> None:
+    chat_format = ChatFormat(tokenizer)
+    header = list(chat_format.answer_header_ids)
+    prompt = chat_format.prompt_ids(SYSTEM, USER)
+    assert prompt[-len(header) :] == header
+    assert chat_format.suffix_ids("And?", previous_ended=True)[-len(header) :] == header
+    told = [*prompt[: -len(header)], *chat_format.extra_user_turn_ids(text), *header]
+    messages = [{"role": role, "content": content} for role, content in (("system", SYSTEM), ("user", USER))]
+    messages.append({"role": "user", "content": text})
+    own = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+    assert tokenizer.decode(told) == own
+    if "<|" not in text:  # else the tokenizer itself would make control tokens of the words
+        assert told == tokenizer.encode(own, add_special_tokens=False)
+    assert told.count(chat_format.turn_end) == prompt.count(chat_format.turn_end) + 1
+
+
+def test_extra_user_turn_takes_template_options_and_drops_outer_spaces(tiny_tokenizers: dict[str, Any]) -> None:
+    quiet = ChatFormat(tiny_tokenizers["qwen"], options={"enable_thinking": False})
+    assert "<think>" in tiny_tokenizers["qwen"].decode(list(quiet.answer_header_ids))
+    assert quiet.extra_user_turn_ids("  x\n") == quiet.extra_user_turn_ids("x")
+
+
+def test_extra_user_turn_needs_a_template_that_takes_one(tiny_tokenizers: dict[str, Any]) -> None:
+    template = (
+        "{% for m in messages %}{% if (m.role == 'user') != (loop.index0 % 2 == 0) %}{{ raise_exception('alternate') }}"
+        "{% endif %}{{ '<|im_start|>' + m.role + m.content + '<|im_end|>' }}{% endfor %}"
+    )
+    chat_format = ChatFormat(tiny_tokenizers["chatml"], template)
+    assert chat_format.suffix_ids("y", previous_ended=True)  # usable as such
+    with pytest.raises(ValueError, match=r"user, user: alternate"):
+        chat_format.extra_user_turn_ids("z")

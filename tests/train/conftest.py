@@ -58,3 +58,37 @@ def student_of(model_cache: Path) -> Callable[[Recipe], Any]:
     from medgym.train.models import load_student
 
     return lambda recipe: load_student(recipe, cache_dir=model_cache)
+
+
+def odd_share(_trainer: Any, row: Any) -> float | None:
+    """A reward that a random model can climb at once: the share of its sampled ids that are odd."""
+    if row.masked:
+        return None
+    sampled = [token for token, kept in zip(row.completion_ids, row.env_mask, strict=True) if kept]
+    return sum(token % 2 for token in sampled) / len(sampled)
+
+
+@pytest.fixture
+def toy_reward(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Replaces the shaped reward by `odd_share`: untrained models never earn anything in a real case."""
+    from medgym.train.grpo import ClinicalGRPOTrainer
+
+    monkeypatch.setattr(ClinicalGRPOTrainer, "_shaped", odd_share)
+
+
+@pytest.fixture
+def trainer_of(student_of: Callable[[Recipe], Any], tmp_path: Path) -> Callable[..., Any]:
+    """A trainer of a recipe with everything that it needs, in a folder of its own."""
+    from medgym.train.cases import pick_cases
+    from medgym.train.on_policy import make_trainer
+    from medgym.train.rollout.producer import RolloutProducer
+    from medgym.train.run_context import Run
+    from medgym.train.watch.log import MetricsLog
+
+    def make(recipe: Recipe, folder: str = "run") -> Any:
+        student = student_of(recipe)
+        run = Run(recipe, tmp_path / folder, MetricsLog(tmp_path / folder / "metrics.jsonl"))
+        producer = RolloutProducer(student.loaded, recipe.rollout, seed=recipe.seed)
+        return make_trainer(run, student, pick_cases(recipe), producer)
+
+    return make

@@ -15,7 +15,16 @@ STAGES = Curriculum(enabled=True, arguments_from=3, names_from=5, none_from=8)
 
 @pytest.mark.parametrize(
     ("step", "level"),
-    [(0, "full"), (2, "full"), (3, "arguments"), (4, "arguments"), (5, "names"), (7, "names"), (8, "none"), (99, "none")],
+    [
+        (0, "full"),
+        (2, "full"),
+        (3, "arguments"),
+        (4, "arguments"),
+        (5, "names"),
+        (7, "names"),
+        (8, "none"),
+        (99, "none"),
+    ],
 )
 def test_stages_come_at_their_steps(step: int, level: str) -> None:
     assert spec_level(STAGES, "full", step) == level

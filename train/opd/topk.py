@@ -7,6 +7,7 @@ with gradient: a second student forward, (tokens x vocabulary) large. For short 
 from __future__ import annotations
 
 from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 

@@ -79,6 +79,7 @@ class TTOPDTrainer(ClinicalGRPOTrainer):
         self.margin = HintMargin()
         self.coefficient = self.opd.coefficient
         self._best_validation = -math.inf
+        self._said_blind = False
         self._topk: TopkRows | None = None
         self._teacher_state: Mapping[str, Tensor] | None = None
         super().__init__(run, student, tasks, producer)
@@ -273,7 +274,7 @@ class TTOPDTrainer(ClinicalGRPOTrainer):
         self.note("opd/hint_margin", margin.value)
         self.note("opd/hint_margin_low", margin.low)
         self.note("opd/hint_margin_high", margin.high)
-        if margin.spans_zero and self.run.main:
+        if margin.spans_zero and not self._said_blind and self.run.main:
             logger.warning(
                 "step %d: the hints move right answers over wrong ones by %.4f nats per token (95%%: %.4f to %.4f), "
                 "which may be nothing: the teacher then pulls towards wrong answers as much as towards right ones",
@@ -282,6 +283,7 @@ class TTOPDTrainer(ClinicalGRPOTrainer):
                 margin.low,
                 margin.high,
             )
+        self._said_blind = margin.spans_zero  # once each time it comes to span 0
 
     def _count(
         self, hints: Sequence[Hint | None], sampled: Tensor, kept: Tensor, chosen: Tensor, batch: TensorBatch

@@ -170,9 +170,11 @@ def demonstration_rows(
             "it, give another source, or check tasks.* and rollout.max_turns"
         )
     rows = [row.cut_to(settings.max_length) for row in kept]
+    cut = sum(row.cut for row in rows)
+    lost = f" (their last turns, the answer among them, are not learned: raise max_length {settings.max_length})"
     say(
         f"{len(rows)} demonstrations of {len({row.task for row in rows})} cases from {settings.source}: "
-        f"{len(read) - len(rows)} left out, {sum(row.cut for row in rows)} cut to {settings.max_length} tokens"
+        f"{len(read) - len(rows)} left out, {cut} cut{lost if cut else ''}"
     )
     return rows
 

@@ -167,7 +167,9 @@ def train_dpo(
             "pairs": len(pairs),
             "mean_margin": sum(pair.margin for pair in pairs) / len(pairs),
         }
-        return run_stage(trainer, run, student, stage, resume=resume, stop=stop, callbacks=callbacks, extra=extra)
+        return run_stage(
+            trainer, run, student, stage, batch=batch, resume=resume, stop=stop, callbacks=callbacks, extra=extra
+        )
 
 
 def _stored_reference(resume: Path, sealed: str) -> Mapping[str, Sequence[float]]:

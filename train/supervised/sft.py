@@ -85,4 +85,6 @@ def train_sft(
             "rows": len(rows),
             "labelled_share": labelled / sum(len(row.input_ids) for row in rows),
         }
-        return run_stage(trainer, run, student, stage, resume=resume, stop=stop, callbacks=callbacks, extra=extra)
+        return run_stage(
+            trainer, run, student, stage, batch=batch, resume=resume, stop=stop, callbacks=callbacks, extra=extra
+        )

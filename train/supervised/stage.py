@@ -7,7 +7,6 @@ hands the student back is written once, here. No evaluation happens in a stage; 
 from __future__ import annotations
 
 import hashlib
-import math
 import statistics
 import time
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
@@ -20,6 +19,7 @@ from accelerate import PartialState
 from datasets import Dataset
 from transformers import PrinterCallback, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from ...agent.policies.local.bars import no_progress_bars
 from ..checkpoints import AtomicCheckpoints, CheckpointError
 from ..recipe import RecipeError
 from ..run_context import Run, StageResult
@@ -116,7 +116,8 @@ def trainer_settings(run: Run, stage: str, *, steps: int, learning_rate: float, 
     """
     recipe = run.recipe
     optim, every = recipe.optim, recipe.checkpoints.every
-    processes = int(cast("Any", PartialState)().num_processes)
+    on_gpu = torch.cuda.is_available()
+    processes = int(cast("Any", PartialState)(cpu=not on_gpu).num_processes)  # without `cpu` it sees one on a plain CPU
     if steps < 1 or batch % processes:
         raise RecipeError(
             f"{stage}: {steps} steps of {batch} rows over {processes} process(es): steps must be at least 1, and the "
@@ -144,7 +145,7 @@ def trainer_settings(run: Run, stage: str, *, steps: int, learning_rate: float, 
         "run_name": f"{recipe.name}-{stage}",
         "gradient_checkpointing": recipe.model.checkpointing,
         "bf16": False,  # no autocast: weights compute in the dtype they were loaded in
-        "use_cpu": not torch.cuda.is_available(),
+        "use_cpu": not on_gpu,
         "disable_tqdm": True,
     }
 
@@ -155,6 +156,7 @@ def run_stage(
     student: Student,
     stage: str,
     *,
+    batch: int,
     resume: Path | None = None,
     stop: Stop | None = None,
     callbacks: Sequence[TrainerCallback] = (),
@@ -164,7 +166,7 @@ def run_stage(
 
     Args:
         trainer: a `SupervisedCheckpoints` trainer, ready.
-        run, student, stage: as given to the stage.
+        run, student, stage, batch: as given to the stage.
         resume: a whole checkpoint of this stage.
         stop: see `StageWatch`.
         callbacks: further ones, such as `GracefulStop`.
@@ -172,19 +174,27 @@ def run_stage(
 
     Raises:
         CheckpointError: the checkpoint is incomplete or of other rows.
+        RuntimeError: the number of processes changed under us, so that a step would not hold `batch` rows.
     """
     held = cast("Any", trainer)  # the mixin's attributes; transformers types its own in part
+    dealt = held.args.train_batch_size * held.args.gradient_accumulation_steps * held.args.world_size
+    if dealt != batch:
+        raise RuntimeError(
+            f"{stage}: a step would hold {dealt} rows instead of {batch}: accelerate's state was made before the "
+            "processes knew of each other; make the first `PartialState` with `cpu=True` where there is no GPU"
+        )
     held.keep_checkpoints = run.recipe.checkpoints.keep
     watch = StageWatch(held.seconds, stop)
     held.remove_callback(PrinterCallback)
     for callback in (watch, LogCallback(run.log, stage), *callbacks):
         held.add_callback(callback)
     try:
-        held.train(resume_from_checkpoint=str(resume) if resume is not None else None)
+        with no_progress_bars():
+            held.train(resume_from_checkpoint=str(resume) if resume is not None else None)
     finally:
         cast("nn.Module", student.model).eval()
     losses = [float(line["loss"]) for line in held.state.log_history if "loss" in line]
-    ends = max(1, math.ceil(len(losses) * _ENDS))
+    ends = max(1, int(len(losses) * _ENDS))
     return StageResult(
         stage=stage,
         steps=held.state.global_step,

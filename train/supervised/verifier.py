@@ -286,7 +286,9 @@ def train_verifier(
     trainer.seconds = []
     trainer.rows_seal = seal((example.input_ids, example.success) for example in examples)
     extra: dict[str, object] = {"examples": len(examples), "success_share": right / len(examples)}
-    return run_stage(trainer, run, student, stage, resume=resume, stop=stop, callbacks=callbacks, extra=extra)
+    return run_stage(
+        trainer, run, student, stage, batch=batch, resume=resume, stop=stop, callbacks=callbacks, extra=extra
+    )
 
 
 def score(student: Student, sequences: Sequence[Sequence[int]], *, micro: int = 4) -> list[float]:

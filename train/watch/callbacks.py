@@ -1,17 +1,19 @@
 """`LogCallback`: what a Hugging Face or TRL trainer logs goes into `metrics.jsonl`, past the detectors.
 
-Owns the border to `transformers`: which of the trainer's own figures are dropped, and that all processes see the same
-numbers, so that they stop together. The file is `watch.log`'s, the detectors are `watch.detectors`'.
+Owns the border to `transformers`: which of the trainer's own figures are dropped, that all processes see the same
+numbers, so that they stop together, and that the trackers of `report_to` (transformers' own callbacks for trackio,
+tensorboard and wandb) get what the file gets. The file is `watch.log`'s, the detectors are `watch.detectors`'.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, SupportsFloat, cast
+from typing import TYPE_CHECKING, Any, SupportsFloat, cast
 
 import torch
 from torch import distributed
-from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers.integrations.integration_utils import TensorBoardCallback, TrackioCallback, WandbCallback
 
 from .log import MetricsLog, Value
 
@@ -20,11 +22,12 @@ if TYPE_CHECKING:
 
 DROPPED = frozenset({"epoch", "total_flos", "train_loss", "num_input_tokens_seen"})
 """Of no meaning where data are rollouts, or (train_loss) a repeat of what every step has said."""
+_TRACKERS = (TensorBoardCallback, TrackioCallback, WandbCallback)
 _CLOCKS = ("_runtime", "_samples_per_second", "_steps_per_second", "_tokens_per_second", "_preparation_time")
 
 
 class LogCallback(TrainerCallback):
-    """Writes each of the trainer's logs as one line; add it to the trainer's callbacks.
+    """Writes each of the trainer's logs as one line. Add it with `attach`, so that trackers see what it adds.
 
     With a watch, its alarms (`alarm/<detector>`, counts so far) stand in the same line, and a stop that a detector
     asked for is raised as `StoppedByDetector` once the line is written, on every process.
@@ -57,11 +60,12 @@ class LogCallback(TrainerCallback):
         args: TrainingArguments,
         state: TrainerState,
         control: TrainerControl,
-        logs: Mapping[str, object] | None = None,
+        logs: dict[str, object] | None = None,
         **kwargs: object,
     ) -> None:
-        """Write what the trainer says; the trainer calls this on every process."""
-        values = plain_values(logs or {})
+        """Write what the trainer says, and complete `logs` in place; the trainer calls this on every process."""
+        logs = {} if logs is None else logs
+        values = plain_values(logs)
         if not values:
             return  # the closing line of a training, which holds clocks and means only
         if self._extra is not None:
@@ -73,10 +77,35 @@ class LogCallback(TrainerCallback):
             values.update(self._watch.metrics())
             if self._lowered is not None and self._watch.coefficient_factor < before:
                 self._lowered(self._watch.coefficient_factor)
+        _complete(logs, values)
         if state.is_world_process_zero:
             self._log.write(self._stage, state.global_step, values)
         if self._watch is not None:
             self._watch.check()
+
+
+def attach(trainer: Trainer, callback: LogCallback) -> None:
+    """Put the callback before all others: the trackers that the trainer has are then told of alarms and counts too."""
+    trainer.add_callback(callback)
+    handler: Any = trainer.callback_handler
+    handler.callbacks.insert(0, handler.callbacks.pop())
+
+
+def tell_trackers(trainer: Trainer, values: Mapping[str, Value]) -> None:
+    """Give figures that were not logged by the trainer (a validation's) to the trackers of `report_to` alone."""
+    held: Any = trainer
+    told = {name: value for name, value in values.items() if value is not None}
+    for callback in held.callback_handler.callbacks:
+        if isinstance(callback, _TRACKERS):
+            tracker: Any = callback
+            tracker.on_log(held.args, held.state, held.control, logs=dict(told), model=held.model)
+
+
+def _complete(logs: dict[str, object], values: Mapping[str, Value]) -> None:
+    """Add what is new, and take out what holds nothing: trackers warn of every None."""
+    logs.update({name: value for name, value in values.items() if name not in logs})
+    for name in [name for name, value in logs.items() if value is None]:
+        del logs[name]
 
 
 def plain_values(logs: Mapping[str, object]) -> dict[str, Value]:

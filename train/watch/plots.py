@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -12,8 +12,9 @@ from .series import Series, alarm_steps, metrics_below, series_of, smoothed, sta
 
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#555555")  # Okabe & Ito 2008
 TOP_TOOLS = 6
+_LEGEND_INSIDE = 4  # curves, beyond which the legend stands beside the picture
 _SMOOTH_FROM = 20  # points, from which on a moving mean is drawn over the raw line
-_WIDTH, _HEIGHT, _DPI = 8.0, 3.2, 110
+_WIDTH, _HEIGHT, _DPI = 6.2, 3.0, 130
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,9 +162,13 @@ def write_plots(lines: Sequence[Line], folder: Path) -> list[Drawn]:
         held = [(curve, series) for curve in curves if len(series := series_of(lines, curve.metric))]
         if held:
             figure, axes = _canvas(plot.title, plot.unit)
+            begins = _stage_begins(lines, [stage for _, series in held for stage in series.stages])
             for colour, (curve, series) in zip(COLOURS, held, strict=False):
-                _draw(axes, curve, series, lines, colour)
-            _finish(axes, plot, len(held), lines)
+                if curve.low:
+                    _draw_interval(axes, curve, lines, begins, colour)
+                else:
+                    _draw(axes, curve.label, series, begins, colour)
+            _finish(axes, plot, [series for _, series in held], begins)
             drawn.append(_save(figure, folder / f"{plot.name}.png", plot.title))
     detectors = metrics_below(lines, "alarm/")
     if detectors:
@@ -196,76 +201,62 @@ def _canvas(title: str, unit: str, height: float = _HEIGHT) -> tuple[Any, Any]:
     return figure, axes
 
 
-def _places(stages: Sequence[str], steps: Sequence[int], lines: Sequence[Line]) -> list[int]:
-    """Steps counted through all stages of the run."""
-    begins = _stage_begins(lines)
-    return [begins[stage] + step for stage, step in zip(stages, steps, strict=True)]
-
-
-def _stage_begins(lines: Sequence[Line]) -> dict[str, int]:
+def _stage_begins(lines: Sequence[Line], stages: Sequence[str]) -> dict[str, int]:
+    """Where each of these stages begins when their steps are counted through, in order of running."""
     begins: dict[str, int] = {}
     at = 0
     for stage, length in stage_lengths(lines).items():
-        begins[stage] = at
-        at += length
+        if stage in stages:
+            begins[stage] = at
+            at += length
     return begins
 
 
-def _draw(axes: Any, curve: Curve, series: Series, lines: Sequence[Line], colour: str) -> None:
-    x = _places(series.stages, series.steps, lines)
-    if curve.low:
-        _draw_interval(axes, curve, lines, colour)
-        return
-    many = len(series) >= _SMOOTH_FROM
-    axes.plot(
-        x,
-        series.values,
-        color=colour,
-        alpha=0.3 if many else 1.0,
-        linewidth=1.0 if many else 1.6,
-        marker="" if len(series) > 1 else "o",
-        label=None if many else curve.label,
-    )
-    if many:
-        axes.plot(x, smoothed(series.values), color=colour, linewidth=1.8, label=curve.label)
+def _places(series: Series, begins: Mapping[str, int]) -> list[int]:
+    return [begins[stage] + step for stage, step in zip(series.stages, series.steps, strict=True)]
 
 
-def _draw_interval(axes: Any, curve: Curve, lines: Sequence[Line], colour: str) -> None:
+def _draw(axes: Any, label: str, series: Series, begins: Mapping[str, int], colour: str) -> None:
+    """A line per stage, thin under a moving mean where there are many points."""
+    for stage in begins:
+        own = series.of_stage(stage)
+        x = _places(own, begins)
+        if len(own) < _SMOOTH_FROM:
+            axes.plot(x, own.values, color=colour, linewidth=1.6, marker="" if len(own) > 1 else "o", label=label)
+        else:
+            axes.plot(x, own.values, color=colour, alpha=0.3, linewidth=1.0)
+            axes.plot(x, smoothed(own.values), color=colour, linewidth=1.8, label=label)
+        label = "" if len(own) else label  # one entry in the legend
+
+
+def _draw_interval(axes: Any, curve: Curve, lines: Sequence[Line], begins: Mapping[str, int], colour: str) -> None:
     """Points with their bounds; a bound that is missing is drawn as none."""
     held = [line for line in lines if line.get(curve.metric) is not None]
     series = series_of(held, curve.metric)
-    x = _places(series.stages, series.steps, lines)
     arms: list[list[float]] = []
     for name, sign in ((curve.low, -1), (curve.high, 1)):
-        bounds = [line.get(name) for line in held]
-        pairs = zip(bounds, series.values, strict=True)
+        pairs = zip([line.get(name) for line in held], series.values, strict=True)
         arms.append([max(0.0, sign * (float(bound) - value)) if bound is not None else 0.0 for bound, value in pairs])
-    axes.errorbar(
-        x, series.values, yerr=arms, color=colour, marker="o", markersize=4, linewidth=1.2, capsize=3, label=curve.label
-    )
+    style = {"marker": "o", "markersize": 4, "linewidth": 1.2, "capsize": 3}
+    axes.errorbar(_places(series, begins), series.values, yerr=arms, color=colour, label=curve.label, **style)
 
 
-def _finish(axes: Any, plot: Plot, curves: int, lines: Sequence[Line]) -> None:
-    if plot.scale == "log" and any(
-        value > 0 for curve in plot.curves for value in series_of(lines, curve.metric).values
-    ):
+def _finish(axes: Any, plot: Plot, held: Sequence[Series], begins: Mapping[str, int]) -> None:
+    if plot.scale == "log" and any(value > 0 for series in held for value in series.values):
         axes.set_yscale("log", nonpositive="mask")
-    _mark_stages(axes, lines)
-    if curves > 1 or any(curve.low for curve in plot.curves):
-        axes.legend(frameon=False, fontsize=8, loc="best")
+    _mark_stages(axes, begins)
+    if len(held) > 1 or any(curve.low for curve in plot.curves):
+        beside = {"loc": "upper left", "bbox_to_anchor": (1.0, 1.0)} if len(held) > _LEGEND_INSIDE else {"loc": "best"}
+        axes.legend(framealpha=0.7, edgecolor="none", fontsize=8, **beside)
 
 
-def _mark_stages(axes: Any, lines: Sequence[Line]) -> None:
+def _mark_stages(axes: Any, begins: Mapping[str, int]) -> None:
     """A dotted line and a name where a stage begins, where there are several."""
-    begins = _stage_begins(lines)
-    if len(begins) < 2:
-        return
-    for stage, at in begins.items():
+    for stage, at in begins.items() if len(begins) > 1 else ():
         if at:
             axes.axvline(at, color="#888888", linestyle=":", linewidth=1)
-        axes.annotate(
-            stage, (at, 1), xycoords=("data", "axes fraction"), xytext=(3, -9), textcoords="offset points", fontsize=7
-        )
+        place = {"xycoords": ("data", "axes fraction"), "xytext": (3, -9), "textcoords": "offset points"}
+        axes.annotate(stage, (at, 1), fontsize=7, **place)
 
 
 def _draw_detectors(lines: Sequence[Line], detectors: Sequence[str], folder: Path) -> Drawn:
@@ -273,15 +264,17 @@ def _draw_detectors(lines: Sequence[Line], detectors: Sequence[str], folder: Pat
     title = "Alarms"
     figure, axes = _canvas(title, "", 0.9 + 0.27 * len(detectors))
     rows = {name: len(detectors) - 1 - at for at, name in enumerate(detectors)}
+    watched = [line for line in lines if any(name.startswith("alarm/") for name in line)]
+    begins = _stage_begins(lines, [str(line["stage"]) for line in watched])
     alarms = alarm_steps(lines)
-    x = _places([stage for _, stage, _ in alarms], [step for _, _, step in alarms], lines)
+    x = [begins[stage] + step for _, stage, step in alarms]
     axes.scatter(x, [rows[name] for name, _, _ in alarms], marker="|", s=140, color=COLOURS[1], linewidths=2)
     axes.set_yticks(list(rows.values()), list(rows), fontsize=8)
     axes.set_ylim(-0.6, len(detectors) - 0.4)
-    axes.set_xlim(0, max(1, sum(stage_lengths(lines).values())))
+    axes.set_xlim(0, max(1, sum(stage_lengths(watched).values())))
     if not alarms:
-        axes.text(0.5, 0.5, "none", transform=axes.transAxes, ha="center", va="center", color="#009e73")
-    _mark_stages(axes, lines)
+        axes.text(0.5, 0.5, "none", transform=axes.transAxes, ha="center", va="center", color=COLOURS[2])
+    _mark_stages(axes, begins)
     return _save(figure, folder / "detectors.png", title)
 
 

@@ -27,6 +27,13 @@ class Series:
     def __len__(self) -> int:
         return len(self.values)
 
+    def of_stage(self, stage: str) -> Series:
+        """The part that lies in one stage."""
+        own = [at for at, held in enumerate(self.stages) if held == stage]
+        return Series(
+            self.metric, (stage,) * len(own), tuple(self.steps[at] for at in own), tuple(self.values[at] for at in own)
+        )
+
 
 def series_of(lines: Sequence[Line], metric: str) -> Series:
     """A metric's numbers; lines without it are passed over."""

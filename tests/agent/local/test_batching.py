@@ -5,10 +5,12 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 
-from medgym.agent.policies.local import MicroBatcher, SampleOutput, SampleRequest
+from medgym.agent.policies.local import LoadedModel, MicroBatcher, SampleOutput, SampleRequest
+from medgym.agent.policies.local.sampler import Sampler
 
 
 class FakeSampler:
@@ -70,6 +72,42 @@ def test_a_wrong_request_fails_alone() -> None:
             batcher.submit(request(13))
         assert batcher.submit(request(1)).ids == (1,)
     assert sampler.batches == [[1]]
+
+
+class Owner:
+    """Stands for a recorder."""
+
+
+def test_streams_that_share_batches_go_on_from_their_caches(
+    tiny_policies: dict[str, LoadedModel], spy: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Concurrent streams of several turns say what each says alone, and are fed nothing twice."""
+    loaded = tiny_policies["chatml"]
+    turns, members = 4, 3
+
+    def play(engine: Any, number: int, owner: Owner | None) -> list[int]:
+        stream = list(range(20 + 10 * number, 80 + 13 * number))
+        for turn in range(turns):
+            asked = SampleRequest(list(stream), max_new_tokens=5 + number, seed=10 * number + turn, owner=owner)
+            stream += [*engine.submit(asked).ids, *range(30, 35 + number + turn)]
+        return stream
+
+    sampler = Sampler(loaded.model, loaded.chat_format, prefill_tokens=10_000)
+    sizes: list[int] = []
+    generate = sampler.generate
+    monkeypatch.setattr(sampler, "generate", lambda asked: (sizes.append(len(asked)), generate(asked))[1])
+    with (
+        spy(loaded.model) as fed,
+        MicroBatcher(sampler, max_batch=members, window=10.0) as batcher,
+        ThreadPoolExecutor(members) as pool,
+    ):
+        together = list(pool.map(lambda number: play(batcher, number, Owner()), range(members)))
+    assert sizes == [members] * turns
+    prefills = [len(rows[0]) for rows in fed if len(rows[0]) > 1]
+    assert len(prefills) == turns
+    assert max(prefills[1:]) <= 11  # the last sampled id and at most ten new ones
+    fresh = Sampler(loaded.model, loaded.chat_format)
+    assert together == [play(fresh, number, None) for number in range(members)]
 
 
 def test_closing() -> None:

@@ -50,12 +50,14 @@ def test_rows_come_in_order_with_exact_ids_and_logprobs(setting: Any) -> None:
         ids = torch.tensor([row.prompt_ids + row.completion_ids])
         with torch.no_grad():
             scored = torch.log_softmax(setting.loaded.model(ids).logits[0].float(), -1)
-        for at, (token, sampled, logprob) in enumerate(zip(row.completion_ids, row.env_mask, row.logprobs, strict=True)):
+        for at, (token, sampled, logprob) in enumerate(
+            zip(row.completion_ids, row.env_mask, row.logprobs, strict=True)
+        ):
             wanted = float(scored[len(row.prompt_ids) + at - 1, token]) if sampled else 0.0
             assert logprob == pytest.approx(wanted, abs=1e-4)
         assert row.trajectory is not None
         assert differences(row.trajectory) == []
-        assert 0 < row.own_seconds
+        assert row.own_seconds > 0
 
 
 def test_a_row_does_not_depend_on_batch_threads_or_place(setting: Any) -> None:

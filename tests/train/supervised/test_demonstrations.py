@@ -241,7 +241,7 @@ def test_demonstrations_of_a_recipe(
     recipe = tiny_recipe(rollout=rollout, demonstrations={"max_length": limit})
     (row,) = demonstration_rows(recipe, tasks[:1], chat_format, say=told.append)
     assert row == whole.cut_to(limit)
-    assert told == [f"1 demonstrations of 1 cases from expert: 0 left out, 1 cut to {limit} tokens"]
+    assert told[0].startswith("1 demonstrations of 1 cases from expert: 0 left out, 1 cut (their last turns")
     folder = stored(scripted(tasks[0], "do-nothing"), scripted(tasks[0]), scripted(tasks[1]))
     recipe = tiny_recipe(rollout=rollout, demonstrations={"source": str(folder)})
     (again,) = demonstration_rows(recipe, tasks[:1], chat_format, say=told.append)
@@ -290,7 +290,7 @@ def test_pairs_keep_the_margin_and_use_a_row_once() -> None:
     assert len(preference_pairs(rows, margin=0.01, min_reward=0.5, per_task=4)) == 3
     with pytest.raises(DemonstrationError, match=r"pair_margin = 0\.9"):
         preference_pairs(rows, margin=0.9, min_reward=0.5, per_task=4)
-    with pytest.raises(DemonstrationError, match="earns 0.99"):
+    with pytest.raises(DemonstrationError, match=r"earns 0\.99"):
         preference_pairs(rows[:5], margin=0.1, min_reward=0.99, per_task=4)
 
 

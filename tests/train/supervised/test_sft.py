@@ -149,7 +149,7 @@ def test_stop_is_asked_after_every_step(
 @pytest.mark.parametrize("lora", [True, False], ids=["lora", "full"])
 def test_a_resumed_stage_equals_the_straight_one(lora: bool, train: Callable[..., Any]) -> None:
     rate = 5e-3
-    result, straight, run = train(name="straight", lora=lora, steps=6, learning_rate=rate)
+    result, straight, _ = train(name="straight", lora=lora, steps=6, learning_rate=rate)
     sections = {"checkpoints": {"every": 2}}
     _, _, cut = train(
         name="cut", lora=lora, steps=6, learning_rate=rate, sections=sections, stop=lambda step: step == 4

@@ -44,7 +44,7 @@ def decoded(chat_format: ChatFormat, ids: Sequence[int]) -> str:
 
 
 def test_the_outcome_is_never_shown(tasks: Sequence[Task], chat_format: ChatFormat) -> None:
-    """The example is the same, id by id, whatever the reward says, and nothing follows the last answer but a question."""
+    """The example is the same whatever the reward says, and only the question follows the last answer."""
     task = tasks[0]
     trajectory = Trajectory.of(play_script(Episode(task), POLICIES["expert"]), "expert")
     row = recorded_row(trajectory, task, chat_format, SHORT)
@@ -177,9 +177,12 @@ def test_it_learns_what_separates_and_would_not_without_a_gradient(lora: bool, t
     assert cast("Any", report.to_json()["auc"])["value"] == report.auc.value
     lines, _ = read_metrics(run.log.path)
     assert all(line["stage"] == "orm" for line in lines)
-    last = lines[-1]
-    assert last["accuracy"] == 1.0
-    assert float(str(last["score/right"])) > 0.8 > 0.2 > float(str(last["score/wrong"]))
+
+    def late(name: str) -> float:
+        return math.fsum(float(str(line[name])) for line in lines[-5:]) / 5
+
+    assert late("accuracy") > 0.9
+    assert late("score/right") > 0.8 > 0.2 > late("score/wrong")
 
 
 def test_with_a_cut_gradient_nothing_is_learned(train: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
