@@ -5,6 +5,9 @@ taken and an incomplete one is skipped by name. The student is loaded explicitly
 transformers 5.17 does not load the trained adapter where a second one lies beside it, and says nothing.
 """
 
+# The libraries at this border are typed in part.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+
 from __future__ import annotations
 
 import json
@@ -109,7 +112,7 @@ class AtomicCheckpoints:
         if not hasattr(model, "peft_config") or len(model.peft_config) == 1:
             super()._save(output_dir, state_dict)  # pyright: ignore
             return
-        folder = output_dir or self.args.output_dir
+        folder = output_dir or str(self.args.output_dir)
         model.save_pretrained(folder, selected_adapters=["default"], state_dict=state_dict)
         tokenizer: Any = getattr(self, "processing_class", None)
         if tokenizer is not None:
@@ -169,7 +172,7 @@ def load_student_adapter(model: PeftModel, folder: Path) -> None:
 
     stored = load_file(folder / "adapter_model.safetensors")
     set_peft_model_state_dict(model, stored, adapter_name="default")
-    held = cast("dict[str, Tensor]", get_peft_model_state_dict(model, adapter_name="default"))
+    held = get_peft_model_state_dict(model, adapter_name="default")
     wrong = [name for name, value in stored.items() if name not in held or not torch.equal(held[name].cpu(), value)]
     if wrong or len(stored) != len(held):
         raise CheckpointError(f"the student of {folder} did not load: {len(wrong)} tensors differ, first {wrong[:1]}")

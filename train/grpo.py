@@ -5,6 +5,9 @@ rollout and training log-probabilities, and the metrics of each rollout. What GR
 configuration alone, so their rollouts are identical. PPO and TT-OPD override `after_scoring` and `extra_loss`.
 """
 
+# The libraries at this border are typed in part.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false, reportPrivateImportUsage=false, reportAttributeAccessIssue=false
+
 from __future__ import annotations
 
 import time
@@ -24,6 +27,7 @@ from .checkpoints import AtomicCheckpoints
 from .curriculum import spec_level, staged_form
 from .length import group_value, length_parts
 from .models import Student
+from .ranks import this_process
 from .recipe import RATIO_BASED, Recipe, RecipeError
 from .rollout.producer import EpisodePlan, RolloutProducer
 from .rollout.row import RolloutRow
@@ -119,13 +123,11 @@ class ClinicalGRPOTrainer(AtomicCheckpoints, GRPOTrainer):  # pyright: ignore[re
         self._captured: Tensor | None = None
         self._level = producer.form.specs
         self._expect()
-        from accelerate import PartialState
-
         with quiet():
             super().__init__(
                 model=cast("Any", student.model),
                 reward_funcs=[self._composite_reward],
-                args=grpo_config(recipe, run.out / "checkpoints" / "rl", PartialState().num_processes),
+                args=grpo_config(recipe, run.out / "checkpoints" / "rl", this_process().num_processes),
                 train_dataset=Dataset.from_list([{"prompt": task.id} for task in tasks]),
                 processing_class=cast("Any", student.tokenizer),
                 rollout_func=self._rollout,

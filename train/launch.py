@@ -4,32 +4,38 @@ What is finished is written to `progress.json`, so that a resumed run begins whe
 stage at its newest whole checkpoint.
 """
 
+# The libraries at this border are typed in part.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+
 from __future__ import annotations
 
 import json
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, cast
 
-from accelerate import PartialState
 from accelerate.utils import set_seed
 
 from ..tools.console import Output
 from .cases import pick_cases
 from .mechanisms import Mechanisms
 from .models import load_student, save_policy
+from .ranks import this_process
 from .recipe import RESOLVED_FILE, Recipe, to_json
 from .rollout.producer import RolloutProducer
 from .rollout.store import TrajectoryStore
 from .run_context import Run, StageResult
 from .stages import STAGES, Work, warm_up
 from .validation import Validated, validate
+from .watch.dashboard import Dashboard
 from .watch.log import FILE_NAME as METRICS_FILE
 from .watch.log import MetricsLog
+from .watch.report import write_report
 from .weights import load_weights
 
 logger = logging.getLogger(__name__)
@@ -52,7 +58,7 @@ def launch(recipe: Recipe, out: Path, *, resume: bool, output: Output) -> dict[s
         MechanismSilentError: the run is over and saved, but a mechanism that is on never fired.
         StoppedByDetector: a detector whose action is `stop` fired.
     """
-    process = PartialState()
+    process = this_process()
     set_seed(recipe.seed)
     main = process.is_main_process
     say = output.note if main else logger.info
@@ -78,7 +84,8 @@ def launch(recipe: Recipe, out: Path, *, resume: bool, output: Output) -> dict[s
         progress.judge("start", _judge(work, name, 0))
     if name not in progress.done:
         _rewind(run, work, order, name)
-        progress.finish(name, stage(work))
+        with _dashboard(run, name, output):
+            progress.finish(name, stage(work))
         _keep(run, work, name)
     else:
         load_weights(student, out / "stages" / name)
@@ -88,9 +95,22 @@ def launch(recipe: Recipe, out: Path, *, resume: bool, output: Output) -> dict[s
     if main:
         run.log.finish(summary)
         save_policy(student, out / POLICY_FOLDER, summary)
+        if recipe.report.html:
+            run.say(f"report: {write_report(out)}")
     process.wait_for_everyone()
     run.mechanisms.check()
     return summary
+
+
+@contextmanager
+def _dashboard(run: Run, stage: str, output: Output) -> Generator[None]:
+    """The live view of a stage, on a terminal only."""
+    if not run.main or output.as_json or not run.recipe.report.dashboard:
+        yield
+        return
+    with Dashboard(run.recipe.name, {stage: run.recipe.optim.steps}, console=output.console) as board:
+        run.log.listen(board.hear)
+        yield
 
 
 def _producer(run: Run, loaded: Any, rank: int) -> RolloutProducer:
@@ -109,7 +129,7 @@ def _keep(run: Run, work: Work, stage: str) -> None:
     """The weights after a stage, for a resume in a later one."""
     if run.main:
         save_policy(work.student, run.out / "stages" / stage, {"stage": stage})
-    PartialState().wait_for_everyone()
+    this_process().wait_for_everyone()
 
 
 def _judge(work: Work, stage: str, step: int) -> Validated:
@@ -130,6 +150,7 @@ def _summary(run: Run, progress: _Progress, name: str) -> dict[str, object]:
         "seconds_per_step": main.seconds_per_step,
         "own_code_share": main.own_code_share,
         "stages": {stage: asdict(result) for stage, result in progress.done.items()},
+        "alarms": main.extra.get("alarms", []),
         "versions": {package: version(package) for package in ("medgym", "torch", "transformers", "trl", "peft")},
     }
     for end in ("start", "end"):

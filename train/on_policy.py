@@ -1,9 +1,11 @@
 """The on-policy stage: builds the trainer that the recipe's algorithm needs, runs it, stops it in order, sums it up."""
 
+# The libraries at this border are typed in part.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from statistics import median
 from typing import cast
 
@@ -18,7 +20,7 @@ from .rollout.producer import RolloutProducer
 from .run_context import Interrupted, Run, StageResult
 from .trl_compat import missing_seams
 from .validation_callback import ValidationCallback
-from .watch.callbacks import LogCallback
+from .watch.callbacks import LogCallback, attach
 from .watch.detectors import Watch
 
 STAGE = "rl"
@@ -41,7 +43,7 @@ def train_on_policy(
     watch = Watch.of(run.recipe)
     trainer.watch = watch
     lowered = trainer.coefficient_lowered if isinstance(trainer, TTOPDTrainer) else None
-    trainer.add_callback(LogCallback(run.log, STAGE, watch=watch, lowered=lowered, extra=lambda: _counts(run)))
+    attach(trainer, LogCallback(run.log, STAGE, watch=watch, lowered=lowered, extra=lambda: _counts(run)))
     trainer.add_callback(ValidationCallback(trainer, cases.val, STAGE))
     point = latest_checkpoint(run.out / "checkpoints" / STAGE) if resume else None
     if point is not None:
@@ -81,5 +83,5 @@ def _result(trainer: ClinicalGRPOTrainer) -> StageResult:
         signal_last=signal[-1],
         seconds_per_step=median(seconds),
         own_code_share=trainer.own_seconds / sum(seconds),
-        extra={"checkpoints": str(Path(cast("str", trainer.args.output_dir)))},
+        extra={"alarms": [alarm.to_json() for alarm in trainer.watch.alarms] if trainer.watch is not None else []},
     )

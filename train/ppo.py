@@ -4,6 +4,9 @@ The policy loss is the trainer's own clipped ratio; only the advantages (one per
 TRL has no PPO any more. Schulman et al. 2017 (arXiv 1707.06347) and 2016 (arXiv 1506.02438).
 """
 
+# The libraries at this border are typed in part.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
@@ -88,7 +91,7 @@ class ClinicalPPOTrainer(ClinicalGRPOTrainer):
     def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
         """The student's optimiser, with the value head as a group of its own."""
         made = self.optimizer is None
-        optimizer = cast("torch.optim.Optimizer", super().create_optimizer(model))
+        optimizer = super().create_optimizer(model)
         if made:
             settings = self.recipe.ppo
             optimizer.add_param_group(

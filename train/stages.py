@@ -4,6 +4,9 @@ Every stage goes on from its own newest whole checkpoint. Episodes that a stage 
 and read back on a resume instead of being played again.
 """
 
+# The libraries at this border are typed in part.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
@@ -11,7 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias, cast
 
-from accelerate import PartialState
 from accelerate.utils import gather_object
 
 from ..agent.recorder import Recorder
@@ -20,6 +22,7 @@ from .cases import Cases
 from .checkpoints import GracefulStop, latest_checkpoint
 from .models import Student
 from .on_policy import train_on_policy
+from .ranks import this_process
 from .rollout.producer import EpisodePlan, RolloutProducer, row_of
 from .rollout.row import Finish, RolloutRow
 from .rollout.serving import open_engine
@@ -175,7 +178,7 @@ def sample_episodes(work: Work, per_task: int) -> list[RolloutRow]:
     """`per_task` episodes of every training case by the student as it stands; known ones are read back."""
     tasks = work.cases.train
     plans = [EpisodePlan(tasks[at % len(tasks)], "sample", 0, at) for at in range(per_task * len(tasks))]
-    everyone = PartialState()
+    everyone = this_process()
     mine = plans[everyone.process_index :: everyone.num_processes]
     known = _known_rows(work)
     missing = [plan for plan in mine if plan.row not in known]

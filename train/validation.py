@@ -1,16 +1,19 @@
 """Playing val cases with the student as it stands: the reward that a run is judged by, unshaped, with its interval."""
 
+# The libraries at this border are typed in part.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import cast
 
-from accelerate import PartialState
 from accelerate.utils import gather_object
 
 from ..env.task import Task
 from .models import Student
+from .ranks import this_process
 from .rollout.producer import EpisodePlan, RolloutProducer
 from .rollout.row import RolloutRow
 from .rollout.serving import open_engine
@@ -65,7 +68,7 @@ def validate(
     An episode that crashed or was late counts as reward 0 here: a policy is judged by what it finished.
     """
     count = episodes or run.recipe.validation.episodes
-    everyone = PartialState()
+    everyone = this_process()
     plans = [EpisodePlan(tasks[at % len(tasks)], stage, step, at) for at in range(count)]
     mine = plans[everyone.process_index :: everyone.num_processes]
     with open_engine(run.recipe, student) as engine:
@@ -73,5 +76,7 @@ def validate(
     numbered = [(plan.row, row) for plan, row in zip(mine, played, strict=True)]
     everywhere = cast("list[tuple[int, RolloutRow]]", gather_object(numbered))
     rows = tuple(row for _, row in sorted(everywhere, key=lambda pair: pair[0]))
-    interval = bootstrap_mean([row.composite or 0.0 for row in rows], seed=run.recipe.seed)
+    interval = bootstrap_mean(
+        [row.composite or 0.0 for row in rows], clusters=[row.task for row in rows], seed=run.recipe.seed
+    )
     return Validated(rows, interval.value, interval.low, interval.high)

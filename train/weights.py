@@ -1,5 +1,8 @@
 """Puts saved weights back into a student in place: an adapter, or all parameters."""
 
+# The libraries at this border are typed in part.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+
 from __future__ import annotations
 
 from collections.abc import Mapping

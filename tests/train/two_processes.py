@@ -5,13 +5,13 @@ import sys
 from pathlib import Path
 
 import torch
-from accelerate import PartialState
 from conftest import odd_share
 
 from medgym.train.cases import pick_cases
 from medgym.train.grpo import ClinicalGRPOTrainer
 from medgym.train.models import load_student
 from medgym.train.on_policy import make_trainer
+from medgym.train.ranks import this_process
 from medgym.train.recipe import parse_recipe
 from medgym.train.rollout.producer import RolloutProducer
 from medgym.train.run_context import Run
@@ -23,13 +23,14 @@ def main(recipe_file: Path, cache: Path, out: Path) -> None:
     ClinicalGRPOTrainer._shaped = odd_share
     recipe = parse_recipe(json.loads(recipe_file.read_text()))
     student = load_student(recipe, cache_dir=cache)
-    process = PartialState()
+    process = this_process()
     run = Run(recipe, out, MetricsLog(out / "metrics.jsonl", writes=process.is_main_process))
     producer = RolloutProducer(student.loaded, recipe.rollout, seed=recipe.seed)
     trainer = make_trainer(run, student, pick_cases(recipe), producer)
     trainer.train()
+    trained = {name: value.detach() for name, value in student.model.named_parameters() if value.requires_grad}
     held = {
-        "student": {name: value.detach().cpu() for name, value in student.model.named_parameters() if value.requires_grad},
+        "student": trained,
         "norms": [line["grad_norm"] for line in trainer.state.log_history if "grad_norm" in line],
         "rewards": [line["reward"] for line in trainer.state.log_history if "reward" in line],
         "gaps": [line["rollout/logp_gap_max"] for line in trainer.state.log_history if "rollout/logp_gap_max" in line],

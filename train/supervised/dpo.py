@@ -5,6 +5,9 @@ passed by, and its collator's mask is multiplied by ours. The reference is the s
 log-probabilities are computed once, kept in every checkpoint, and no second model or adapter stays.
 """
 
+# The libraries at this border are typed in part.
+# pyright: reportPrivateImportUsage=false
+
 from __future__ import annotations
 
 import json

@@ -4,6 +4,9 @@ TRL's `SFTTrainer` is given `input_ids` with `labels`; with LoRA the adapter lea
 Where rows come from is `demonstrations`' and `rejection`'s.
 """
 
+# The libraries at this border are typed in part.
+# pyright: reportPrivateImportUsage=false
+
 from __future__ import annotations
 
 from collections.abc import Sequence

@@ -92,7 +92,10 @@ def attach(trainer: Trainer, callback: LogCallback) -> None:
 
 
 def tell_trackers(trainer: Trainer, values: Mapping[str, Value]) -> None:
-    """Give figures that were not logged by the trainer (a validation's) to the trackers of `report_to` alone."""
+    """Give figures that were not logged by the trainer (a validation's) to the trackers of `report_to` alone.
+
+    To be called while it trains: a tracker that has closed its run would open another.
+    """
     held: Any = trainer
     told = {name: value for name, value in values.items() if value is not None}
     for callback in held.callback_handler.callbacks:

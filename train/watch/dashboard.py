@@ -47,6 +47,7 @@ ROWS = (
 )
 """What is shown, in order: label and metric. Rows without a value are left out."""
 _KEPT = 400  # lines: enough for sparklines and paces, whatever the run's length
+_SPARKS, _BESIDE = 32, 60  # columns of a sparkline, and of what stands beside it
 _PACE = 20  # steps over which the pace is taken
 
 
@@ -148,11 +149,15 @@ class Dashboard:
         table.columns[1].justify = table.columns[2].justify = "right"
         stage = str(self._lines[-1]["stage"]) if self._lines else ""
         own = [line for line in self._lines if line["stage"] == stage]
+        width = max(8, min(_SPARKS, self._console.width - _BESIDE))
         for label, metric in ROWS:
             values = series_of(own, metric).values
             if values:
                 table.add_row(
-                    label, _short(values[-1]), _short(self._first[stage, metric]), Text(sparkline(values), style="cyan")
+                    label,
+                    _short(values[-1]),
+                    _short(self._first[stage, metric]),
+                    Text(sparkline(values, width), style="cyan", no_wrap=True),
                 )
         return table
 
@@ -160,16 +165,16 @@ class Dashboard:
         newest = _newest(self._lines, "mechanism/")
         if not newest:
             return None
-        text = Text("mechanisms  ", style="bold")
+        text = Text().append("mechanisms  ", style="bold")
         for name, count in newest.items():
-            text.append(f"{name} ", style="default")
+            text.append(f"{name} ")
             text.append(f"{count:g}   ", style="green" if count else "yellow")
         return text
 
     def _alarm_text(self) -> Text | None:
         if not metrics_below(self._lines[-20:], "alarm/"):
             return None
-        text = Text("alarms  ", style="bold")
+        text = Text().append("alarms  ", style="bold")
         if not self._alarms:
             return text.append("none", style="green")
         said = [f"{name} {count:g} (last at step {step})" for name, (count, step) in self._alarms.items()]

@@ -17,6 +17,7 @@ h1 { font-size: 1.7rem; margin: 0; } h2 { font-size: 1.15rem; margin: 2.2rem 0 .
 .good, .card.good strong { color: var(--good); } .bad, .card.bad strong { color: var(--bad); }
 .scroll { overflow-x: auto; } table { border-collapse: collapse; width: 100%; font-size: .9rem; }
 th, td { text-align: left; padding: .3rem .7rem .3rem 0; border-bottom: 1px solid var(--line); vertical-align: top; }
+td:last-child { min-width: 9rem; }
 th { color: var(--soft); font-weight: 600; } code { font-size: .86rem; overflow-wrap: anywhere; }
 .plots { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(29rem, 100%), 1fr)); gap: .8rem; }
 figure { margin: 0; } img { width: 100%; height: auto; background: #fff; border-radius: .4rem; }

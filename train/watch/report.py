@@ -133,7 +133,7 @@ def _mechanisms(lines: Sequence[Line], summary: JsonObject | None) -> str:
     if not counts:
         return "<p>None is switched on, or none has been counted.</p>"
     rows = [
-        (escape(name), _number(count), "" if count else '<b class="bad">switched on, but never fired</b>')
+        (escape(name), _number(count), "" if count else '<b class="bad">never fired</b>')
         for name, count in counts.items()
     ]
     return _table(("mechanism", "times fired", ""), rows)

@@ -92,6 +92,17 @@ def test_a_stage_without_known_end(make: MakeDashboard):
     assert "left" not in shown()
 
 
+def test_a_narrow_terminal_shows_the_newest_steps():
+    console = Console(file=io.StringIO(), width=80)
+    board = Dashboard("demo", {"rl": 50}, console=console)
+    for step in range(1, 51):
+        board.hear("rl", step, {"reward": float(step == 50), "opd/teacher_distance": 0.00012})
+    console.print(board.render())
+    text = console.file.getvalue()  # pyright: ignore[reportAttributeAccessIssue]
+    assert "▁▁█" in text
+    assert "…" not in text
+
+
 def test_mechanisms_and_alarms(make: MakeDashboard):
     board, shown = make()
     board.hear("rl", 1, {"mechanism/hints": 4, "mechanism/length_control": 0, "alarm/kl_drift": 0})

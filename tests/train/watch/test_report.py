@@ -81,15 +81,31 @@ def checked(page: str) -> Checker:
     return checker
 
 
-def test_every_plot_with_data_is_drawn(tmp_path: Path):
-    fill(tmp_path)
-    lines, _ = read_metrics(tmp_path / "metrics.jsonl")
-    drawn = write_plots(lines, tmp_path / "plots")
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run that has ended, with its report."""
+    folder = tmp_path_factory.mktemp("run")
+    watch = fill(folder)
+    recipe = parse_recipe({"name": "deaths/v29", "about": "Dies & tells <why>.", "algorithm": "tt_opd", "seed": 7})
+    (folder / "recipe.json").write_text(json.dumps(to_json(recipe)))
+    summary = {**SUMMARY, "alarms": [alarm.to_json() for alarm in watch.alarms]}
+    MetricsLog(folder / "metrics.jsonl").finish(summary)
+    assert write_report(folder) == folder / "report.html"
+    return folder
+
+
+def page_of(folder: Path) -> str:
+    return (folder / "report.html").read_text(encoding="utf-8")
+
+
+def test_every_plot_with_data_is_drawn(finished: Path):
+    lines, _ = read_metrics(finished / "metrics.jsonl")
     logged = {name for line in lines for name in line}
     wanted = {plot.name for plot in PLOTS if any(curve.metric in logged for curve in plot.curves)}
-    assert {one.path.stem for one in drawn} == wanted | {"tool_shares", "detectors"}
+    drawn = list((finished / "plots").iterdir())
+    assert {path.name for path in drawn} == {f"{name}.png" for name in wanted | {"tool_shares", "detectors"}}
     assert {"accuracy", "length", "turns", "tool_rate", "kl", "coefficient", "loss", "gradient"} <= wanted
-    assert all(one.path.read_bytes().startswith(PNG) for one in drawn)
+    assert all(path.read_bytes().startswith(PNG) for path in drawn)
 
 
 def test_a_curve_changes_its_picture(tmp_path: Path):
@@ -112,15 +128,8 @@ def test_nothing_logged_nothing_drawn(tmp_path: Path):
     assert write_plots([{"stage": "rl", "step": 1, "other": 1.0}], tmp_path) == []
 
 
-def test_the_report_says_what_the_run_was_and_did(tmp_path: Path):
-    watch = fill(tmp_path)
-    recipe = parse_recipe({"name": "deaths/v29", "about": "Dies & tells <why>.", "algorithm": "tt_opd", "seed": 7})
-    (tmp_path / "recipe.json").write_text(json.dumps(to_json(recipe)))
-    summary = {**SUMMARY, "alarms": [alarm.to_json() for alarm in watch.alarms]}
-    MetricsLog(tmp_path / "metrics.jsonl").finish(summary)
-    path = write_report(tmp_path)
-    page = path.read_text(encoding="utf-8")
-    found = checked(page)
+def test_the_report_says_what_the_run_was_and_did(finished: Path):
+    found = checked(page_of(finished))
     assert DISCLAIMER in found.text
     assert "Dies & tells <why>." in found.text
     for said in (
@@ -132,19 +141,18 @@ def test_the_report_says_what_the_run_was_and_did(tmp_path: Path):
         "12.5",
         "3.1%",
         "5 warmup + 80 rl",
-        "switched on, but never fired",
+        "never fired",
         "broken syntax comes before broken reasoning",
         "hard_copy_every",
     ):
         assert said in found.text, said
     assert found.text.count("malformed_calls") >= 2  # the alarm and the setting
     pictures = [one for one in found.addresses if one.startswith("data:image/png;base64,")]
-    assert len(pictures) == len(list((tmp_path / "plots").glob("*.png"))) > 10
+    assert len(pictures) == len(list((finished / "plots").glob("*.png"))) > 10
 
 
-def test_the_report_loads_nothing_and_runs_nothing(tmp_path: Path):
-    fill(tmp_path)
-    page = write_report(tmp_path).read_text(encoding="utf-8")
+def test_the_report_loads_nothing_and_runs_nothing(finished: Path):
+    page = page_of(finished)
     assert all(one.startswith("data:") for one in checked(page).addresses)
     assert "<script" not in page
     assert not re.search(r"https?://|url\(", page)
@@ -176,10 +184,9 @@ def test_silent_detectors_are_called_silent(tmp_path: Path):
     assert "AlarmsNone." in text.replace("\n", "")
 
 
-def test_alarms_are_found_in_the_lines_where_the_summary_has_none(tmp_path: Path):
-    fill(tmp_path)
-    text = checked(write_report(tmp_path).read_text(encoding="utf-8")).text
-    assert "degenerate_text" in text
+def test_alarms_are_found_in_the_lines_where_the_summary_has_none(finished: Path):
+    lines, _ = read_metrics(finished / "metrics.jsonl")
+    assert "degenerate_text" in checked(render_report({}, lines, SUMMARY, [])).text
 
 
 def test_a_folder_without_metrics_is_refused(tmp_path: Path):
