@@ -302,7 +302,8 @@ def _seconds(recipe: Recipe, shape: Shape, episode: EpisodeSize, processes: int)
         lengths = (min(episode.total, recipe.demonstrations.max_length), recipe.demonstrations.max_length)
         return (rows * pair * lengths[0] / trained, rows * pair * lengths[1] / trained)
     limit = recipe.rollout.max_episode_tokens
-    share = 1 + (TEACHER_SHARE if recipe.opd.enabled else 0) + (TEACHER_SHARE if recipe.loss.beta > 0 else 0)
+    passes = [recipe.opd.enabled, recipe.loss.beta > 0, recipe.model.checkpointing]  # each a forward pass more
+    share = 1 + TEACHER_SHARE * sum(passes)
 
     def step(total: float, sampled: float) -> float:
         rollout = sampled / generated + (total - sampled) / (PREFILL_FACTOR * trained)
