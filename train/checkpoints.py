@@ -103,6 +103,12 @@ class AtomicCheckpoints:
     def load_extra_files(self, folder: Path) -> None:
         """Read them; called on every process."""
 
+    def create_model_card(self, *_: object, **__: object) -> None:
+        """None beside a checkpoint: the policy's card is written with the policy."""
+
+    def _send_telemetry(self) -> None:
+        """Nothing about a run leaves the machine."""
+
     def _get_output_dir(self, trial: object) -> str:
         return str(self._aside) if self._aside is not None else super()._get_output_dir(trial)  # pyright: ignore
 

@@ -54,7 +54,12 @@ def grpo_config(recipe: Recipe, folder: Path, processes: int = 1) -> GRPOConfig:
     accumulation = rows // (batch.micro * processes)
     on_gpu = torch.cuda.is_available()
     vllm: dict[str, Any] = {}
-    if recipe.rollout.engine == "vllm" and on_gpu and not recipe.model.lora_rank:
+    if recipe.rollout.engine == "vllm" and not recipe.model.lora_rank:
+        if not on_gpu:
+            raise RecipeError(
+                "rollout.engine = 'vllm' with all parameters trained needs a CUDA device, over which TRL sends the "
+                "weights: train an adapter (model.lora_rank), or set rollout.engine = 'transformers'"
+            )
         vllm = {"use_vllm": True, "vllm_mode": "server", "vllm_server_base_url": recipe.rollout.base_url}
         vllm["vllm_importance_sampling_mode"] = "token_truncate"  # a sequence ratio is a product over thousands of ids
     return GRPOConfig(
@@ -148,6 +153,13 @@ class ClinicalGRPOTrainer(AtomicCheckpoints, GRPOTrainer):  # pyright: ignore[re
         """
         return None
 
+    def send_weights(self) -> None:
+        """Have a vLLM server sample from the weights as they are now, where TRL sends it all of them."""
+        held: Any = self
+        if held.use_vllm:
+            held.vllm_generation.sync_weights()
+            held._last_loaded_step = self.state.global_step
+
     def validated(self, step: int, found: Validated) -> None:
         """Told of every validation between steps."""
 
@@ -209,7 +221,7 @@ class ClinicalGRPOTrainer(AtomicCheckpoints, GRPOTrainer):  # pyright: ignore[re
         first = self.accelerator.process_index * len(prompts)
         step = self.state.global_step
         plans = [EpisodePlan(self.tasks[task], "train", step, first + at) for at, task in enumerate(prompts)]
-        with generation_model(self) as model, open_engine(self.recipe, self.student, model) as engine:
+        with generation_model(self) as model, open_engine(self.run, self.student, model) as engine:
             rows = self.producer.play(plans, engine)
             if self.recipe.loss.dynamic_sampling:
                 rows = self._resample_dead(plans, rows, engine)

@@ -51,6 +51,7 @@ def train_on_policy(
     with GracefulStop(run.recipe.batch.updates, run.say) as stop:
         trainer.add_callback(stop)
         trainer.train(resume_from_checkpoint=str(point) if point is not None else None)
+    trainer.send_weights()
     if stop.asked and trainer.state.global_step < run.recipe.optim.steps:
         raise Interrupted(f"stopped after step {trainer.state.global_step}")
     return _result(trainer)

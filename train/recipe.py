@@ -167,6 +167,11 @@ def _faults(recipe: Recipe) -> list[str]:
         found.append(f"opd.mode = 'advantage' holds for the reverse estimator only, not {opd.estimator}")
     if recipe.rollout.engine == "vllm" and not recipe.rollout.base_url:
         found.append("rollout.engine = 'vllm' needs rollout.base_url, such as http://127.0.0.1:8000")
+    if recipe.rollout.engine == "vllm" and not recipe.model.lora_rank and (recipe.warmup.steps or not recipe.on_policy):
+        found.append(
+            "rollout.engine = 'vllm' with all parameters trained gets weights from on-policy steps only: no warm-up "
+            "(run it as a recipe of its own and serve its policy), and no supervised algorithm; or train an adapter"
+        )
     if opd.kl_off <= opd.kl_start:
         found.append("opd.kl_off must lie above opd.kl_start")
     found += _silent_mechanisms(recipe)

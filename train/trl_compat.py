@@ -22,6 +22,7 @@ try:
     import trl
     from trl import DPOConfig, DPOTrainer, GRPOConfig, GRPOTrainer, SFTConfig, SFTTrainer
     from trl.models.utils import unwrap_model_for_generation
+    from trl.trainer.dpo_trainer import DataCollatorForPreference
 except ImportError as error:
     raise ImportError('training needs packages that are not installed: pip install "medgym[train]"') from error
 
@@ -29,6 +30,7 @@ __all__ = [
     "SEAMS",
     "DPOConfig",
     "DPOTrainer",
+    "DataCollatorForPreference",
     "GRPOConfig",
     "GRPOTrainer",
     "SFTConfig",

@@ -9,6 +9,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from ..env.task import Task
 from .validation import Validated, validate
+from .watch.callbacks import tell_trackers
 
 if TYPE_CHECKING:
     from .grpo import ClinicalGRPOTrainer
@@ -40,8 +41,10 @@ class ValidationCallback(TrainerCallback):
         """Play, log, tell the trainer."""
         trainer = self._trainer
         trainer.producer.form = trainer.start_form
+        trainer.send_weights()
         found = validate(trainer.run, trainer.student, trainer.producer, self._tasks, step)
         if trainer.run.main:
             trainer.run.log.write(self._stage, step, found.metrics())
+            tell_trackers(trainer, found.metrics())
         trainer.validated(step, found)
         return found

@@ -1,40 +1,86 @@
 """Opens what samples in a rollout: the student in this process, or the vLLM server that the recipe names."""
 
+# PEFT is typed in part.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+
 from __future__ import annotations
 
+import hashlib
+import shutil
 from collections.abc import Generator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from ...agent.policies.local import MicroBatcher
 from ...agent.policies.local.request import Engine
-from ..recipe import Recipe
-from .engines import VLLMEngine
+from ..models import STUDENT
+from ..ranks import this_process
+from ..run_context import Run
+from .vllm_server import VLLMEngine
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from ...agent.policies.local.sampler import CausalModel
     from ..models import Student
 
+SERVED = "served"
+
 
 @contextmanager
-def open_engine(recipe: Recipe, student: Student, model: object | None = None) -> Generator[Engine]:
-    """An engine for one rollout; its caches go with it, since the weights will change.
+def open_engine(run: Run, student: Student, model: object | None = None) -> Generator[Engine]:
+    """An engine for one rollout; its caches go with it, since the weights will change. Called on every process.
 
     Args:
-        recipe: says which.
+        run: its recipe says which; a server reads the student's adapter from its folder.
         student: tokenizer and model.
         model: the model to sample from, where a trainer has wrapped or gathered it.
     """
     from ...agent.policies.local.sampler import Sampler
 
-    settings = recipe.rollout
+    settings = run.recipe.rollout
     if settings.engine == "vllm":
-        server = VLLMEngine(settings.base_url or "", student.base, student.chat_format.end_ids)
-        try:
-            yield server
-        finally:
-            server.close()
+        with _server(run, student) as engine:
+            yield engine
         return
     sampler = Sampler(cast("CausalModel", model or student.model), student.chat_format)
     with MicroBatcher(sampler, max_batch=settings.concurrency) as engine:
         yield engine
+
+
+@contextmanager
+def _server(run: Run, student: Student) -> Generator[VLLMEngine]:
+    """The server, with the student's adapter in place; without an adapter the trainer has sent the weights."""
+    server = VLLMEngine(run.recipe.rollout.base_url or "", student.base, student.chat_format.end_ids)
+    try:
+        if student.lora:
+            with _adapter(run, student, server):
+                yield server
+        else:
+            yield server
+    finally:
+        server.close()
+
+
+@contextmanager
+def _adapter(run: Run, student: Student, server: VLLMEngine) -> Generator[None]:
+    """Loads the adapter as it is now under a name that its weights give, and forgets it afterwards."""
+    from peft import get_peft_model_state_dict
+
+    held: Any = student.model
+    weights = cast("dict[str, Tensor]", get_peft_model_state_dict(held, adapter_name=STUDENT))
+    digest = hashlib.blake2b(digest_size=8)
+    for name in sorted(weights):
+        digest.update(weights[name].detach().float().cpu().numpy().tobytes())
+    server.model = f"medgym-{digest.hexdigest()}"
+    folder = run.out / SERVED / server.model
+    everyone = this_process()
+    if everyone.is_main_process:
+        held.save_pretrained(folder, selected_adapters=[STUDENT], save_embedding_layers=False)
+        server.load_adapter(server.model, folder)
+    everyone.wait_for_everyone()
+    yield
+    everyone.wait_for_everyone()
+    if everyone.is_main_process:
+        server.unload_adapter(server.model)
+        shutil.rmtree(folder)

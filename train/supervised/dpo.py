@@ -18,11 +18,10 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import DataLoader
-from trl.trainer.dpo_trainer import DataCollatorForPreference
 
 from ..checkpoints import STATE_FILE, CheckpointError
 from ..run_context import Run, StageResult
-from ..trl_compat import DPOConfig, DPOTrainer, quiet
+from ..trl_compat import DataCollatorForPreference, DPOConfig, DPOTrainer, quiet
 from .demonstrations import PreferencePair
 from .stage import (
     Stop,

@@ -23,7 +23,7 @@ from ...agent.policies.local.bars import no_progress_bars
 from ..checkpoints import AtomicCheckpoints, CheckpointError
 from ..recipe import RecipeError
 from ..run_context import Run, StageResult
-from ..watch.callbacks import LogCallback
+from ..watch.callbacks import LogCallback, attach
 
 if TYPE_CHECKING:
     from torch import nn
@@ -57,12 +57,6 @@ class SupervisedCheckpoints(AtomicCheckpoints):
         super().load_extra_state(state)
         check_seal(str(state["rows"]), self.rows_seal)
         self.seconds[:] = cast("list[float]", state["seconds"])
-
-    def create_model_card(self, *_: object, **__: object) -> None:
-        """None beside a checkpoint: the policy's card is written with the policy."""
-
-    def _send_telemetry(self) -> None:
-        """Nothing about a run leaves the machine."""
 
 
 class StageWatch(TrainerCallback):
@@ -186,7 +180,8 @@ def run_stage(
     held.keep_checkpoints = run.recipe.checkpoints.keep
     watch = StageWatch(held.seconds, stop)
     held.remove_callback(PrinterCallback)
-    for callback in (watch, LogCallback(run.log, stage), *callbacks):
+    attach(trainer, LogCallback(run.log, stage))
+    for callback in (watch, *callbacks):
         held.add_callback(callback)
     try:
         with no_progress_bars():
