@@ -133,8 +133,8 @@ def _run(recipe: Recipe, folder: Path, resume: bool, output: Output) -> None:
     try:
         from .checkpoints import CheckpointError
         from .launch import launch
-        from .rollout.engines import ServerError
         from .rollout.producer import RolloutError
+        from .rollout.vllm_server import ServerError
         from .run_context import Interrupted
         from .watch.detectors.watch import StoppedByDetector
     except ImportError as error:  # a package that is there and too old

@@ -68,7 +68,7 @@ def _adapter(run: Run, student: Student, server: VLLMEngine) -> Generator[None]:
     from peft import get_peft_model_state_dict
 
     held: Any = student.model
-    weights = cast("dict[str, Tensor]", get_peft_model_state_dict(held, adapter_name=STUDENT))
+    weights: dict[str, Tensor] = get_peft_model_state_dict(held, adapter_name=STUDENT)
     digest = hashlib.blake2b(digest_size=8)
     for name in sorted(weights):
         digest.update(weights[name].detach().float().cpu().numpy().tobytes())
