@@ -15,7 +15,7 @@ from ..agent.policies.local.request import MissingExtraError
 from ..tools.console import ENVIRONMENT, FINDING, CommandError, Output, leave
 from .mechanisms import MechanismSilentError
 from .plan import Plan, make_plan
-from .recipe import RESOLVED_FILE, Recipe, load_recipe, recipe_names, to_json
+from .recipe import RESOLVED_FILE, Recipe, RecipeError, load_recipe, recipe_names, to_json
 from .watch.log import FILE_NAME as METRICS_FILE
 
 PACKAGES = ("torch", "transformers", "accelerate", "peft", "trl", "datasets")
@@ -133,9 +133,11 @@ def _run(recipe: Recipe, folder: Path, resume: bool, output: Output) -> None:
     try:
         from .checkpoints import CheckpointError
         from .launch import launch
+        from .opd.splice import SpliceError
         from .rollout.producer import RolloutError
         from .rollout.vllm_server import ServerError
         from .run_context import Interrupted
+        from .supervised.demonstrations import DemonstrationError
         from .watch.detectors.watch import StoppedByDetector
     except ImportError as error:  # a package that is there and too old
         raise CommandError(str(error), ENVIRONMENT) from error
@@ -145,6 +147,8 @@ def _run(recipe: Recipe, folder: Path, resume: bool, output: Output) -> None:
         raise CommandError(f"{stop}; --resume {folder} goes on", FINDING) from stop
     except (MechanismSilentError, StoppedByDetector) as error:
         raise CommandError(str(error), FINDING) from error
+    except (RecipeError, DemonstrationError, SpliceError) as error:
+        raise CommandError(str(error)) from error
     except (CheckpointError, RolloutError, ServerError, MissingExtraError) as error:
         raise CommandError(str(error), ENVIRONMENT) from error
     if _first_process():

@@ -23,6 +23,7 @@ from transformers import PrinterCallback
 
 from ..agent.policies.local.request import Engine
 from ..env.task import Task
+from .case_order import CaseOrder
 from .checkpoints import AtomicCheckpoints
 from .curriculum import spec_level, staged_form
 from .length import group_value, length_parts
@@ -164,6 +165,17 @@ class ClinicalGRPOTrainer(AtomicCheckpoints, GRPOTrainer):  # pyright: ignore[re
         """Told of every validation between steps."""
 
     # ---- TRL's seams --------------------------------------------------------------------------------------------
+
+    def _get_train_sampler(self, dataset: object = None) -> CaseOrder:  # pyright: ignore[reportIncompatibleMethodOverride]
+        batch, args = self.recipe.batch, self.args
+        return CaseOrder(
+            len(self.tasks),
+            prompts=batch.prompts,
+            group=batch.group,
+            serves=args.steps_per_generation * batch.updates,
+            rollouts=self.recipe.optim.steps // batch.updates,
+            seed=self.recipe.seed,
+        )
 
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> TensorBatch:
         batch = cast("TensorBatch", super()._generate_and_score_completions(inputs))

@@ -16,6 +16,7 @@ from torch import Tensor
 from medgym.train.checkpoints import CheckpointError, checkpoints, is_whole, latest_checkpoint, step_of
 
 SECTIONS: dict[str, Any] = {
+    "tasks": {"train_limit": 3},  # so that a resume falls into a later pass over the cases
     "rollout": {"max_turns": 2, "max_new_tokens": 16},
     "batch": {"prompts": 2, "group": 4, "micro": 4},
     "optim": {"steps": 4, "learning_rate": 5e-3},
