@@ -179,6 +179,7 @@ class ClinicalGRPOTrainer(AtomicCheckpoints, GRPOTrainer):  # pyright: ignore[re
 
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> TensorBatch:
         batch = cast("TensorBatch", super()._generate_and_score_completions(inputs))
+        began = time.thread_time()
         rows = [cast("RolloutRow", row["rollout"]) for row in inputs]
         everywhere = cast("list[RolloutRow]", gather_object(rows))
         first = self.accelerator.process_index * len(rows)
@@ -188,6 +189,7 @@ class ClinicalGRPOTrainer(AtomicCheckpoints, GRPOTrainer):  # pyright: ignore[re
             batch["advantages"] = batch["advantages"] + self.recipe.length.weight * mine
             self.run.mechanisms.fired("length_control", sum(part != 0.0 for part in parts))
         self._note(rollout_metrics(everywhere, self.recipe.batch.group))
+        self.own_seconds += time.thread_time() - began
         self.after_scoring(rows, batch)
         return batch
 
@@ -237,16 +239,18 @@ class ClinicalGRPOTrainer(AtomicCheckpoints, GRPOTrainer):  # pyright: ignore[re
             rows = self.producer.play(plans, engine)
             if self.recipe.loss.dynamic_sampling:
                 rows = self._resample_dead(plans, rows, engine)
-        own = sum(row.own_seconds for row in rows)
-        self.own_seconds += own
-        self._note({"rollout/seconds": time.perf_counter() - began, "rollout/own_seconds": own})
-        return {
+        assembling = time.thread_time()
+        columns: dict[str, list[Any]] = {
             "prompt_ids": [list(row.prompt_ids) for row in rows],
             "completion_ids": [list(row.completion_ids) for row in rows],
             "logprobs": [list(row.logprobs) for row in rows],
             "env_mask": [list(row.env_mask) for row in rows],
             "rollout": rows,
         }
+        own = sum(row.own_seconds for row in rows) + time.thread_time() - assembling
+        self.own_seconds += own
+        self._note({"rollout/seconds": time.perf_counter() - began, "rollout/own_seconds": own})
+        return columns
 
     def _resample_dead(self, plans: Sequence[EpisodePlan], rows: list[RolloutRow], engine: Engine) -> list[RolloutRow]:
         """DAPO's dynamic sampling, bounded: groups without a difference in reward are played again on other cases."""

@@ -133,12 +133,16 @@ def _load(folder: Path, adapter: Path | None, dtype: str, device: str) -> tuple[
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
+    from .attention import use_grouped_attention
+
     auto_model, auto_tokenizer = cast("Any", AutoModelForCausalLM), cast("Any", AutoTokenizer)  # typed only in part
     words = adapter if adapter is not None and (adapter / "tokenizer.json").is_file() else folder
     tokenizer = auto_tokenizer.from_pretrained(words, local_files_only=True)
     if not getattr(tokenizer, "is_fast", False):
         raise ValueError(f"{words} has no fast tokenizer (tokenizer.json)")
     model = auto_model.from_pretrained(folder, dtype=getattr(torch, dtype), local_files_only=True)
+    if device.startswith("cpu"):
+        use_grouped_attention(model)
     if adapter is not None:
         try:
             from peft import PeftModel
