@@ -145,6 +145,7 @@ def _summary(run: Run, progress: _Progress, name: str) -> dict[str, object]:
     summary: dict[str, object] = {
         "steps": main.steps,
         "mechanisms": dict(run.mechanisms.counts),
+        "mechanisms_conditional": run.mechanisms.conditional,
         "signal_first": main.signal_first,
         "signal_last": main.signal_last,
         "seconds_per_step": main.seconds_per_step,

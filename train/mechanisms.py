@@ -50,6 +50,11 @@ class Mechanisms:
         """Mechanism to times fired, a copy."""
         return dict(self._counts)
 
+    @property
+    def conditional(self) -> list[str]:
+        """Mechanisms that may stay silent, where nothing called for them."""
+        return sorted(self._conditional)
+
     def silent(self) -> list[str]:
         """Mechanisms that must fire and have not yet."""
         return [name for name, count in self._counts.items() if not count and name not in self._conditional]
@@ -64,7 +69,7 @@ class Mechanisms:
 
     def state(self) -> dict[str, object]:
         """Counts, and which of them must fire."""
-        return {"counts": dict(self._counts), "conditional": sorted(self._conditional)}
+        return {"counts": dict(self._counts), "conditional": self.conditional}
 
     def restore(self, state: Mapping[str, object]) -> None:
         """Take back what `state` gave."""

@@ -1,4 +1,4 @@
-"""A run that is killed with SIGKILL at random moments loses nothing that was finished, and ends as one that was not."""
+"""A run that is killed at random moments, or stopped by Ctrl-C, loses nothing and ends as one that was not."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ import json
 import multiprocessing
 import os
 import random
+import signal
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ import pytest
 from safetensors.torch import load_file
 
 from medgym.env.trajectory import Trajectory
+from medgym.train.checkpoints import latest_checkpoint, step_of
 from medgym.train.rollout.store import whole_trajectories
 
 pytestmark = pytest.mark.slow
@@ -126,21 +129,59 @@ def one_life(starter: Any, recipe: Path, folder: Path, cache: Path, waits: Itera
         kills += 1
 
 
-def test_ten_kills_change_nothing(starter: Any, tmp_path: Path) -> None:
-    recipe, cache, straight = tmp_path / "killed.toml", tmp_path / "cache", tmp_path / "straight"
+@dataclass(frozen=True)
+class Scene:
+    """A recipe, a warm cache, and the run of the recipe that nothing disturbed."""
+
+    recipe: Path
+    cache: Path
+    straight: Path
+    seconds: float
+
+
+@pytest.fixture(scope="module")
+def scene(starter: Any, tmp_path_factory: pytest.TempPathFactory) -> Scene:
+    folder = tmp_path_factory.mktemp("killed")
+    recipe, cache, straight = folder / "killed.toml", folder / "cache", folder / "straight"
     recipe.write_text(RECIPE)
-    one_life(starter, recipe, tmp_path / "cold", cache, iter(()))
+    one_life(starter, recipe, folder / "cold", cache, iter(()))
     began = time.monotonic()
     one_life(starter, recipe, straight, cache, iter(()))
-    whole = time.monotonic() - began
+    return Scene(recipe, cache, straight, time.monotonic() - began)
+
+
+def assert_ended_alike(scene: Scene, folder: Path) -> None:
+    one, other = (load_file(end / "policy" / "adapter_model.safetensors") for end in (scene.straight, folder))
+    assert max(float((one[name] - other[name]).abs().max()) for name in one) < 1e-6
+    assert metric_lines(folder) == metric_lines(scene.straight)
+    assert played(scene.straight) <= played(folder)
+
+
+def test_ten_kills_change_nothing(starter: Any, scene: Scene, tmp_path: Path) -> None:
     draw = random.Random(7)
     kills, lives = 0, 0
     while kills < KILLS:
         folder = tmp_path / f"life{lives}"
-        waits = [draw.uniform(0.15, 0.8) * whole for _ in range(KILLS - kills)]
-        kills += one_life(starter, recipe, folder, cache, iter(waits))
+        waits = [draw.uniform(0.15, 0.8) * scene.seconds for _ in range(KILLS - kills)]
+        kills += one_life(starter, scene.recipe, folder, scene.cache, iter(waits))
         lives += 1
-        one, other = (load_file(end / "policy" / "adapter_model.safetensors") for end in (straight, folder))
-        assert max(float((one[name] - other[name]).abs().max()) for name in one) < 1e-6
-        assert metric_lines(folder) == metric_lines(straight)
-        assert played(straight) <= played(folder)
+        assert_ended_alike(scene, folder)
+
+
+def test_ctrl_c_leaves_a_checkpoint_to_go_on_from(starter: Any, scene: Scene, tmp_path: Path) -> None:
+    folder = tmp_path / "stopped"
+    arguments = ["train", "--recipe", str(scene.recipe), "--out", str(folder)]
+    process = starter.Process(target=command, args=(arguments, str(scene.cache)))
+    process.start()
+    metrics = folder / "metrics.jsonl"
+    while process.is_alive() and not (metrics.is_file() and '"stage": "rl", "step": 1,' in metrics.read_text()):
+        time.sleep(0.02)
+    os.kill(process.pid, signal.SIGINT)
+    process.join()
+    assert process.exitcode == 1
+    newest = latest_checkpoint(folder / "checkpoints" / "rl")
+    assert newest is not None
+    assert step_of(newest) < 8
+    assert not (folder / "policy").exists()
+    one_life(starter, scene.recipe, folder, scene.cache, iter(()))
+    assert_ended_alike(scene, folder)

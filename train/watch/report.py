@@ -132,9 +132,10 @@ def _mechanisms(lines: Sequence[Line], summary: JsonObject | None) -> str:
         counts = {name: values[0] for name, values in counts.items() if values}
     if not counts:
         return "<p>None is switched on, or none has been counted.</p>"
+    conditional = cast("Sequence[object]", (summary or {}).get("mechanisms_conditional") or ())
+    never = {True: "nothing called for it", False: '<b class="bad">never fired</b>'}
     rows = [
-        (escape(name), _number(count), "" if count else '<b class="bad">never fired</b>')
-        for name, count in counts.items()
+        (escape(name), _number(count), "" if count else never[name in conditional]) for name, count in counts.items()
     ]
     return _table(("mechanism", "times fired", ""), rows)
 

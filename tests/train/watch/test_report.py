@@ -192,3 +192,10 @@ def test_alarms_are_found_in_the_lines_where_the_summary_has_none(finished: Path
 def test_a_folder_without_metrics_is_refused(tmp_path: Path):
     with pytest.raises(MetricsError, match="folder of a training run"):
         write_report(tmp_path)
+
+
+def test_a_mechanism_that_nothing_called_for_is_no_fault() -> None:
+    told = {"mechanisms": {"dynamic_sampling": 0, "hints": 0}, "mechanisms_conditional": ["dynamic_sampling"]}
+    page = render_report({}, [{"stage": "rl", "step": 1, "reward": 0.5}], told, [])  # pyright: ignore[reportArgumentType]
+    assert page.count("nothing called for it") == 1
+    assert page.count("never fired") == 1
