@@ -235,7 +235,7 @@ class ClinicalGRPOTrainer(AtomicCheckpoints, GRPOTrainer):  # pyright: ignore[re
         first = self.accelerator.process_index * len(prompts)
         step = self.state.global_step
         plans = [EpisodePlan(self.tasks[task], "train", step, first + at) for at, task in enumerate(prompts)]
-        with generation_model(self) as model, open_engine(self.run, self.student, model) as engine:
+        with generation_model(self) as model, open_engine(self.run, self.student, self.producer, model) as engine:
             rows = self.producer.play(plans, engine)
             if self.recipe.loss.dynamic_sampling:
                 rows = self._resample_dead(plans, rows, engine)

@@ -184,7 +184,7 @@ def sample_episodes(work: Work, per_task: int) -> list[RolloutRow]:
     missing = [plan for plan in mine if plan.row not in known]
     work.run.say(f"sampling {len(missing)} episodes ({len(mine) - len(missing)} are there already)")
     if missing:
-        with open_engine(work.run, work.student) as engine:
+        with open_engine(work.run, work.student, work.producer) as engine:
             known |= {plan.row: row for plan, row in zip(missing, work.producer.play(missing, engine), strict=True)}
     numbered = [(plan.row, known[plan.row]) for plan in mine]
     everywhere = cast("list[tuple[int, RolloutRow]]", gather_object(numbered))

@@ -71,7 +71,7 @@ def validate(
     everyone = this_process()
     plans = [EpisodePlan(tasks[at % len(tasks)], stage, step, at) for at in range(count)]
     mine = plans[everyone.process_index :: everyone.num_processes]
-    with open_engine(run, student) as engine:
+    with open_engine(run, student, producer) as engine:
         played = producer.play(mine, engine, temperature=run.recipe.validation.temperature)
     numbered = [(plan.row, row) for plan, row in zip(mine, played, strict=True)]
     everywhere = cast("list[tuple[int, RolloutRow]]", gather_object(numbered))

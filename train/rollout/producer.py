@@ -89,6 +89,12 @@ class RolloutProducer:
         self.suite = suite
         self.store = store
         self.form = PromptForm(settings.brief, settings.specs, settings.observation_limit)
+        self._playing = 0
+        self._counting = threading.Lock()
+
+    def playing(self) -> int:
+        """How many episodes are under way at once: those that wait for an answer, and those that will ask for one."""
+        return self._playing
 
     def play(
         self, plans: Sequence[EpisodePlan], engine: Engine, *, temperature: float | None = None
@@ -106,7 +112,9 @@ class RolloutProducer:
         for ticket in tickets:
             waiting.put(ticket)
         chosen = temperature or self.settings.temperature
-        for number in range(min(self.settings.concurrency, len(plans))):
+        workers = min(self.settings.concurrency, len(plans))
+        self._count(workers)
+        for number in range(workers):
             worker = threading.Thread(
                 target=self._work, args=(waiting, engine, chosen), name=f"medgym-rollout-{number}", daemon=True
             )
@@ -142,6 +150,7 @@ class RolloutProducer:
             try:
                 ticket = waiting.get_nowait()
             except queue.Empty:
+                self._count(-1)
                 return
             ticket.started = time.monotonic()
             ticket.engine = EpisodeEngine(
@@ -154,6 +163,10 @@ class RolloutProducer:
                 ticket.row = self._masked(ticket.plan, "crash", traceback.format_exc())
             finally:
                 ticket.done.set()
+
+    def _count(self, change: int) -> None:
+        with self._counting:
+            self._playing += change
 
     def _episode(self, plan: EpisodePlan, engine: EpisodeEngine, temperature: float) -> RolloutRow:
         began = time.thread_time()

@@ -23,17 +23,21 @@ if TYPE_CHECKING:
 
     from ...agent.policies.local.sampler import CausalModel
     from ..models import Student
+    from .producer import RolloutProducer
 
 SERVED = "served"
 
 
 @contextmanager
-def open_engine(run: Run, student: Student, model: object | None = None) -> Generator[Engine]:
+def open_engine(
+    run: Run, student: Student, producer: RolloutProducer, model: object | None = None
+) -> Generator[Engine]:
     """An engine for one rollout; its caches go with it, since the weights will change. Called on every process.
 
     Args:
         run: its recipe says which; a server reads the student's adapter from its folder.
         student: tokenizer and model.
+        producer: plays the episodes; a batch waits for those of them that are still busy.
         model: the model to sample from, where a trainer has wrapped or gathered it.
     """
     from ...agent.policies.local.sampler import Sampler
@@ -44,7 +48,7 @@ def open_engine(run: Run, student: Student, model: object | None = None) -> Gene
             yield engine
         return
     sampler = Sampler(cast("CausalModel", model or student.model), student.chat_format)
-    with MicroBatcher(sampler, max_batch=settings.concurrency) as engine:
+    with MicroBatcher(sampler, max_batch=settings.concurrency, company=producer.playing) as engine:
         yield engine
 
 

@@ -9,10 +9,14 @@ from __future__ import annotations
 import queue
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Self, TypeAlias
 
 from .request import BatchSampler, SampleOutput, SampleRequest
+
+PATIENCE = 0.5  # seconds to wait for known company that is still busy, in a tool for instance
+_LOOK = 0.01  # seconds between two looks at how much company there is
 
 _Job: TypeAlias = tuple[SampleRequest, "Future[SampleOutput]"]
 
@@ -24,16 +28,26 @@ class MicroBatcher:
         sampler: what samples a batch.
         max_batch: most requests in one batch.
         window: seconds to wait for company after the first request.
+        company: how many callers may still come, those that wait included; a batch then begins as soon as all of them
+            wait, or after `PATIENCE`. A batch that begins without them would keep them waiting until it has ended.
 
     Use it as a context manager, or call `close`.
     """
 
-    def __init__(self, sampler: BatchSampler, *, max_batch: int = 8, window: float = 0.005) -> None:
+    def __init__(
+        self,
+        sampler: BatchSampler,
+        *,
+        max_batch: int = 8,
+        window: float = 0.005,
+        company: Callable[[], int] | None = None,
+    ) -> None:
         if max_batch < 1:
             raise ValueError(f"max_batch is {max_batch}; it must be at least 1")
         self._sampler = sampler
         self._max_batch = max_batch
-        self._window = window
+        self._window = window if company is None else PATIENCE
+        self._company = company
         self._jobs: queue.Queue[_Job | None] = queue.Queue()
         self._gate = threading.Lock()
         self._closed = False
@@ -83,13 +97,24 @@ class MicroBatcher:
         until = time.monotonic() + self._window
         while job is not None:
             batch.append(job)
-            if len(batch) == self._max_batch:
-                return batch, False
             try:
-                job = self._jobs.get(timeout=max(0.0, until - time.monotonic()))
+                job = self._next(len(batch), until)
             except queue.Empty:
                 return batch, False
         return batch, True
+
+    def _next(self, held: int, until: float) -> _Job | None:
+        """The next job, or None for the end. Raises queue.Empty where nobody else comes in time."""
+        if held == self._max_batch:
+            raise queue.Empty
+        while True:
+            left = until - time.monotonic()
+            if left <= 0 or (self._company is not None and held >= self._company()):
+                return self._jobs.get_nowait()
+            try:
+                return self._jobs.get(timeout=left if self._company is None else min(left, _LOOK))
+            except queue.Empty:
+                continue
 
     def _answer(self, batch: list[_Job]) -> None:
         try:

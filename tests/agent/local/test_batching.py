@@ -122,3 +122,26 @@ def test_closing() -> None:
 def test_bad_size() -> None:
     with pytest.raises(ValueError, match="max_batch"):
         MicroBatcher(FakeSampler(), max_batch=0)
+
+
+def test_a_batch_waits_for_company_that_is_busy() -> None:
+    sampler, arrived = FakeSampler(), threading.Event()
+    with MicroBatcher(sampler, company=lambda: 2) as batcher, ThreadPoolExecutor(2) as pool:
+        first = pool.submit(batcher.submit, request(0))
+        arrived.wait(0.1)  # longer than the window of strangers
+        second = pool.submit(batcher.submit, request(1))
+        assert (first.result(5).ids, second.result(5).ids) == ((0,), (1,))
+    assert sampler.batches == [[0, 1]]
+
+
+def test_a_batch_does_not_wait_for_company_that_has_left() -> None:
+    sampler = FakeSampler()
+    with MicroBatcher(sampler, company=lambda: 1) as batcher:
+        assert batcher.submit(request(0)).ids == (0,)
+    assert sampler.batches == [[0]]
+
+
+def test_company_that_does_not_come_is_not_waited_for_forever() -> None:
+    sampler = FakeSampler()
+    with MicroBatcher(sampler, company=lambda: 9) as batcher, ThreadPoolExecutor(1) as pool:
+        assert pool.submit(batcher.submit, request(0)).result(5).ids == (0,)

@@ -164,11 +164,12 @@ def test_the_adapter_is_served_as_it_is_now(
 ) -> None:
     recipe = tiny_recipe(rollout={"engine": "vllm", "base_url": server.url})
     run = Run(recipe, tmp_path, MetricsLog(tmp_path / "metrics.jsonl"))
+    producer = RolloutProducer(student.loaded, recipe.rollout)
     parameter = next(one for name, one in student.model.named_parameters() if "lora_B" in name)
     for _ in range(2):
         with torch.no_grad():
             parameter.add_(1.0)
-        with open_engine(run, student) as engine:
+        with open_engine(run, student, producer) as engine:
             assert engine.submit(SampleRequest([3, 4], max_new_tokens=2)).ids
             assert server.bodies[-1]["model"] in server.served
         assert not server.served
