@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ..env.briefing import PromptForm, SpecLevel
+from .recipe import Recipe
 from .sections import Curriculum
 
 LEVELS: tuple[SpecLevel, ...] = ("full", "arguments", "names", "none")
@@ -26,3 +27,22 @@ def spec_level(settings: Curriculum, start: SpecLevel, step: int) -> SpecLevel:
 def staged_form(settings: Curriculum, form: PromptForm, step: int) -> PromptForm:
     """The prompt's form at an optimiser step."""
     return replace(form, specs=spec_level(settings, form.specs, step))
+
+
+def first_form(recipe: Recipe) -> PromptForm:
+    """How much a run's prompts tell at its start."""
+    rollout = recipe.rollout
+    return PromptForm(rollout.brief, rollout.specs, rollout.observation_limit)
+
+
+def reached_forms(recipe: Recipe) -> list[PromptForm]:
+    """Every form that the run's prompts take, the first one first; just that one without a curriculum."""
+    first = first_form(recipe)
+    if not recipe.on_policy:
+        return [first]
+    return list(dict.fromkeys(staged_form(recipe.curriculum, first, step) for step in range(recipe.optim.steps)))
+
+
+def served_form(recipe: Recipe) -> PromptForm:
+    """The form that the trained policy is validated and served with: the last one that the run reaches."""
+    return reached_forms(recipe)[-1]

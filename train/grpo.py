@@ -25,7 +25,7 @@ from ..agent.policies.local.request import Engine
 from ..env.task import Task
 from .case_order import CaseOrder
 from .checkpoints import AtomicCheckpoints
-from .curriculum import spec_level, staged_form
+from .curriculum import first_form, spec_level, staged_form
 from .length import group_value, length_parts
 from .models import Student
 from .ranks import this_process
@@ -120,14 +120,14 @@ class ClinicalGRPOTrainer(AtomicCheckpoints, GRPOTrainer):  # pyright: ignore[re
         self.student = student
         self.producer = producer
         self.tasks = {task.id: task for task in tasks}
-        self.start_form = producer.form
+        self.start_form = first_form(recipe)
         self.keep_checkpoints = recipe.checkpoints.keep
         self.resume_multiple = recipe.batch.updates
         self.own_seconds = 0.0
         self.step_seconds: list[float] = []
         self.watch: Watch | None = None
         self._captured: Tensor | None = None
-        self._level = producer.form.specs
+        self._level = self.start_form.specs
         self._expect()
         with quiet():
             super().__init__(

@@ -24,8 +24,8 @@ from torch import Tensor, nn
 from ..agent.chat_format import ChatFormat
 from ..agent.policies.local import LoadedModel, MissingExtraError, load_policy
 from ..agent.policies.local.bars import no_progress_bars
-from ..env.briefing import PROTOCOL, PromptForm
-from .curriculum import staged_form
+from ..env.briefing import PROTOCOL
+from .curriculum import served_form
 from .policy_card import card_text
 from .recipe import RESOLVED_FILE, Recipe, RecipeError, to_json
 from .tiny import TINY, seeded, tiny_folder
@@ -290,12 +290,9 @@ def protocol_of(recipe: Recipe) -> dict[str, object]:
     With a curriculum, `specs` is the last stage that the run reaches.
     """
     rollout = recipe.rollout
-    form = PromptForm(rollout.brief, rollout.specs, rollout.observation_limit)
-    if recipe.on_policy:
-        form = staged_form(recipe.curriculum, form, recipe.optim.steps - 1)
     return {
         "calls": PROTOCOL,
-        "prompt": asdict(form),
+        "prompt": asdict(served_form(recipe)),
         "temperature": rollout.temperature,
         "max_new_tokens": rollout.max_new_tokens,
         "max_turns": rollout.max_turns,

@@ -14,10 +14,11 @@ from statistics import fmean
 
 from ..env.baselines import play_script
 from ..env.baselines.play import expert
-from ..env.briefing import PromptForm, cut_middle, system_prompt
+from ..env.briefing import cut_middle, system_prompt
 from ..env.domain import load_domain
 from ..env.episode import Episode
 from .cases import pick_cases
+from .curriculum import first_form
 from .recipe import Recipe, to_json
 from .shapes import Shape, shape_of
 
@@ -194,7 +195,7 @@ def rows_per_step(recipe: Recipe) -> int:
 def expert_episode(recipe: Recipe) -> EpisodeSize:
     """Tokens of an episode as the expert plays the first of the run's own tasks."""
     rollout = recipe.rollout
-    form = PromptForm(rollout.brief, rollout.specs, rollout.observation_limit)
+    form = first_form(recipe)
     per_token = CHARACTERS_PER_TOKEN.get(recipe.model.path, OTHER_CHARACTERS_PER_TOKEN)
     sizes: list[tuple[int, int, int]] = []
     for task in pick_cases(recipe).train[:PLAYED]:

@@ -20,6 +20,7 @@ from ..agent.recorder import Recorder
 from ..env.trajectory import Trajectory
 from .cases import Cases
 from .checkpoints import GracefulStop, latest_checkpoint
+from .curriculum import first_form
 from .models import Student
 from .on_policy import train_on_policy
 from .ranks import this_process
@@ -65,7 +66,15 @@ def warm_up(work: Work) -> StageResult:
     def solved(step: int) -> bool:
         if settings.target is None or step % settings.check_every:
             return False
-        found = validate(work.run, work.student, work.producer, work.cases.train, step, stage="warmup")
+        found = validate(
+            work.run,
+            work.student,
+            work.producer,
+            work.cases.train,
+            step,
+            stage="warmup",
+            form=first_form(work.run.recipe),
+        )
         share = sum((row.composite or 0.0) >= settings.success for row in found.rows) / len(found.rows)
         work.run.say(f"warm-up, step {step}: {share:.0%} of {len(found.rows)} training episodes are solved")
         return share >= settings.target
@@ -181,6 +190,7 @@ def sample_episodes(work: Work, per_task: int) -> list[RolloutRow]:
     everyone = this_process()
     mine = plans[everyone.process_index :: everyone.num_processes]
     known = _known_rows(work)
+    work.producer.form = first_form(work.run.recipe)
     missing = [plan for plan in mine if plan.row not in known]
     work.run.say(f"sampling {len(missing)} episodes ({len(mine) - len(missing)} are there already)")
     if missing:

@@ -11,7 +11,9 @@ from typing import cast
 
 from accelerate.utils import gather_object
 
+from ..env.briefing import PromptForm
 from ..env.task import Task
+from .curriculum import served_form
 from .models import Student
 from .ranks import this_process
 from .rollout.producer import EpisodePlan, RolloutProducer
@@ -62,8 +64,11 @@ def validate(
     *,
     episodes: int | None = None,
     stage: str = "val",
+    form: PromptForm | None = None,
 ) -> Validated:
     """Play `episodes` val cases (default: as the recipe says), each process its share.
+
+    Prompts have the form that the policy will be served with, whatever stage a curriculum is in; `form` is another one.
 
     An episode that crashed or was late counts as reward 0 here: a policy is judged by what it finished.
     """
@@ -71,6 +76,7 @@ def validate(
     everyone = this_process()
     plans = [EpisodePlan(tasks[at % len(tasks)], stage, step, at) for at in range(count)]
     mine = plans[everyone.process_index :: everyone.num_processes]
+    producer.form = form or served_form(run.recipe)
     with open_engine(run, student, producer) as engine:
         played = producer.play(mine, engine, temperature=run.recipe.validation.temperature)
     numbered = [(plan.row, row) for plan, row in zip(mine, played, strict=True)]

@@ -40,7 +40,6 @@ class ValidationCallback(TrainerCallback):
     def validate_now(self, step: int) -> Validated:
         """Play, log, tell the trainer."""
         trainer = self._trainer
-        trainer.producer.form = trainer.start_form
         trainer.send_weights()
         found = validate(trainer.run, trainer.student, trainer.producer, self._tasks, step)
         if trainer.run.main:

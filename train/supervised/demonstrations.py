@@ -23,6 +23,7 @@ from ...env.briefing import PromptForm
 from ...env.episode import CallRecord, Episode, Turn
 from ...env.task import Task
 from ...env.trajectory import Trajectory, trajectory_files
+from ..curriculum import reached_forms
 from ..recipe import Recipe
 from ..rollout.store import whole_trajectories
 
@@ -124,12 +125,6 @@ class PreferencePair:
     margin: float
 
 
-def prompt_form(recipe: Recipe) -> PromptForm:
-    """How much the recipe's prompts tell."""
-    rollout = recipe.rollout
-    return PromptForm(rollout.brief, rollout.specs, rollout.observation_limit)
-
-
 def demonstration_rows(
     recipe: Recipe,
     tasks: Sequence[Task],
@@ -138,6 +133,9 @@ def demonstration_rows(
     say: Callable[[str], None] = logger.info,
 ) -> list[SupervisedRow]:
     """The rows that `recipe.demonstrations` means, best first within each task.
+
+    The expert's are rendered in every form that the run's prompts will take, so that a curriculum meets a student that
+    has seen each of its stages.
 
     Args:
         recipe: its demonstrations, rollout (form of the prompt, messages of an episode) and suite.
@@ -149,9 +147,9 @@ def demonstration_rows(
         DemonstrationError: nothing is left, a prompt does not fit, or a recording is not the student's.
         TrajectoryError: a file cannot be read.
     """
-    settings, form = recipe.demonstrations, prompt_form(recipe)
+    settings, forms = recipe.demonstrations, reached_forms(recipe)
     if settings.source == EXPERT:
-        made = expert_rows(tasks, chat_format, form, max_turns=recipe.rollout.max_turns)
+        sources = [expert_rows(tasks, chat_format, form, max_turns=recipe.rollout.max_turns) for form in forms]
     else:
         folder = Path(settings.source)
         if not folder.exists():
@@ -159,9 +157,10 @@ def demonstration_rows(
                 f"demonstrations.source = {settings.source!r} is neither {EXPERT!r} nor a folder or file of "
                 "trajectories"
             )
-        made = recorded_rows(folder, tasks, chat_format, form)
-    read = list(made)
-    kept = select_rows(read, settings.min_reward, settings.per_task)
+        sources = [recorded_rows(folder, tasks, chat_format, forms[0])]
+    made = [list(source) for source in sources]
+    read = [row for rows in made for row in rows]
+    kept = [row for rows in made for row in select_rows(rows, settings.min_reward, settings.per_task)]
     if not kept:
         best = max((row.reward for row in read), default=None)
         raise DemonstrationError(

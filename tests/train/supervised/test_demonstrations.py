@@ -16,6 +16,7 @@ from medgym.env.briefing import PromptForm
 from medgym.env.episode import Episode
 from medgym.env.task import Task
 from medgym.env.trajectory import FILE_NAME, Trajectory, append
+from medgym.train.curriculum import first_form
 from medgym.train.recipe import Recipe
 from medgym.train.supervised.demonstrations import (
     DemonstrationError,
@@ -23,7 +24,6 @@ from medgym.train.supervised.demonstrations import (
     demonstration_rows,
     expert_rows,
     preference_pairs,
-    prompt_form,
     recorded_row,
     recorded_rows,
     select_rows,
@@ -82,7 +82,7 @@ def test_the_prompt_is_told_as_the_recipe_says(
     tasks: Sequence[Task], chat_format: ChatFormat, tiny_recipe: Callable[..., Recipe]
 ) -> None:
     recipe = tiny_recipe(rollout={"brief": False, "specs": "arguments", "observation_limit": 90, "max_turns": None})
-    form = prompt_form(recipe)
+    form = first_form(recipe)
     assert form == PromptForm(brief=False, specs="arguments", observation_limit=90)
     (whole,) = expert_rows(tasks[:1], chat_format)
     (limited,) = expert_rows(tasks[:1], chat_format, form)
