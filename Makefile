@@ -34,7 +34,7 @@ test: $(VENV)/.dev
 	@echo "== ruff, pyright, all tests"
 	@$(BIN)/ruff check .
 	@$(BIN)/pyright --pythonpath $(BIN)/python
-	@$(BIN)/python -m pytest -q -n 2 --dist loadfile
+	@$(BIN)/python -m pytest -q -n 2 --dist loadfile --durations 25
 
 quick: $(VENV)/.dev
 	@$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not slow"
