@@ -28,7 +28,7 @@ SETTINGS = (
     "validation.every=0",
     "checkpoints.every=0",
     "length.enabled=false",
-    "opd.phase_out_steps=0",
+    "opd.schedule=constant",
     "opd.ema_every=2",
     "opd.hard_copy_every=0",
 )
@@ -67,7 +67,7 @@ def in_a_process(algorithm: str, options: argparse.Namespace) -> dict[str, float
     command = [sys.executable, __file__, "--only", algorithm, "--model", options.model, "--steps", str(options.steps)]
     for setting in options.set:
         command += ["--set", setting]
-    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
     return json.loads(done.stdout.splitlines()[-1])
 
 
