@@ -34,10 +34,10 @@ test: $(VENV)/.dev
 	@echo "== ruff, pyright, all tests"
 	@$(BIN)/ruff check .
 	@$(BIN)/pyright --pythonpath $(BIN)/python
-	@$(BIN)/python -m pytest -q -n 2 --dist loadfile --durations 25
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile --durations 25
 
 quick: $(VENV)/.dev
-	@$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not slow"
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not slow"
 
 lint: $(VENV)/.dev
 	@$(BIN)/ruff check .

@@ -172,8 +172,10 @@ def failures() -> list[Any]:
     from medgym.agent.policies.local import MissingExtraError
     from medgym.train.checkpoints import CheckpointError
     from medgym.train.mechanisms import MechanismSilentError
-    from medgym.train.rollout.engines import ServerError
+    from medgym.train.opd.splice import SpliceError
+    from medgym.train.rollout.vllm_server import ServerError
     from medgym.train.run_context import Interrupted
+    from medgym.train.supervised.demonstrations import DemonstrationError
     from medgym.train.watch.detectors.alarm import Alarm
     from medgym.train.watch.detectors.watch import StoppedByDetector
 
@@ -185,6 +187,8 @@ def failures() -> list[Any]:
             1,
             "length_explosion",
         ),
+        (DemonstrationError("no demonstration earns it"), 2, "no demonstration earns it"),
+        (SpliceError("this template takes no hint"), 2, "takes no hint"),
         (CheckpointError("checkpoint-4 is incomplete"), 3, "is incomplete"),
         (ServerError("no answer"), 3, "no answer"),
         (MissingExtraError("the policy smollm2", "pip install x"), 3, "pip install x"),

@@ -299,6 +299,7 @@ def apart(trainer: Any, rows: Sequence[RolloutRow], estimator: str) -> float:
     return float((held.log_softmax(-1).gather(1, ids) - target.log_softmax(-1).gather(1, ids)).square().mean())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("estimator", ["reverse", "k3", "topk"])
 def test_distillation_alone_pulls_the_student_to_the_teacher(trainer_of: Make, opd: Make, estimator: str) -> None:
     """Steps on one rollout without advantages close the gap to a hinted teacher that stands still."""
