@@ -64,7 +64,12 @@ SEAMS: Mapping[str, tuple[str, ...]] = MappingProxyType(
 SOURCE_SEAMS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
         # method -> text that must stand in its source: undocumented behaviour that we build on
-        "_generate": ("self.rollout_func(prompts, self)", 'extra_fields.pop("env_mask"'),
+        "_generate": (
+            "self.rollout_func(prompts, self)",
+            'extra_fields.pop("env_mask"',
+            "self.vllm_generation.sync_weights()",
+            "self._last_loaded_step = self.state.global_step",
+        ),
         "_generate_and_score_completions": ("inp[key] = values[i]", '"sampling_per_token_logps"', '"tool_mask"'),
         "_compute_loss": ("advantages.dim() == 1", "current_gradient_accumulation_steps"),
     }

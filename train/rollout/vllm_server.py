@@ -77,8 +77,16 @@ class VLLMEngine:
         return _output(cast("Mapping[str, object]", self._post("/v1/completions", body)), self._end_ids)
 
     def load_adapter(self, name: str, folder: Path) -> None:
-        """Have the server serve the PEFT adapter in `folder` under `name`. Raises ServerError."""
-        self._post("/v1/load_lora_adapter", {"lora_name": name, "lora_path": str(folder.absolute())})
+        """Have the server serve the PEFT adapter in `folder` under `name`, a name of these very weights.
+
+        One that a killed run has left there under that name is the same and stays. Raises ServerError.
+        """
+        body = {"lora_name": name, "lora_path": str(folder.absolute())}
+        try:
+            self._post("/v1/load_lora_adapter", body)
+        except ServerError as error:
+            if "already been loaded" not in str(error):
+                raise
         self._model = name
 
     def unload_adapter(self, name: str) -> None:

@@ -2,8 +2,8 @@
 
 transformers repeats keys and values up to the number of query heads, for all positions, in every layer and at every
 sampled id, wherever a batch is padded. One id needs no causal order within itself, so that the query heads of a group
-can stand where query positions do: the same sums, a third of the time in bfloat16 and a seventh in float32 (16 streams
-of 1,200 ids, nine heads in three groups, measured on two cores). All else is transformers' own attention.
+can stand where query positions do: the same sums without the copies (`benchmarks/decode_attention.py`). All else is
+transformers' own attention.
 """
 
 # transformers is typed in part.

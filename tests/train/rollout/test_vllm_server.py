@@ -68,6 +68,8 @@ class Server:
             return 200, {"choices": [{"text": "hello", "logprobs": None}]}
         if path == "/v1/load_lora_adapter":
             folder = Path(body["lora_path"])
+            if body["lora_name"] in self.served:
+                return 400, {"error": f"The lora adapter '{body['lora_name']}' has already been loaded."}
             self.loaded.append((body["lora_name"], load_file(folder / "adapter_model.safetensors")))
             self.served.add(body["lora_name"])
             return 200, {}
@@ -179,6 +181,18 @@ def test_the_adapter_is_served_as_it_is_now(
     moved = [name for name in before if not torch.equal(before[name], after[name])]
     assert len(moved) == 1
     assert torch.equal(after[moved[0]] - before[moved[0]], torch.ones_like(parameter))
+
+
+def test_an_adapter_that_a_killed_run_left_is_taken(
+    server: Server, engine: VLLMEngine, student: Any, tmp_path: Path
+) -> None:
+    student.model.save_pretrained(tmp_path, selected_adapters=["default"], save_embedding_layers=False)
+    engine.load_adapter("left", tmp_path)
+    engine.load_adapter("left", tmp_path)
+    assert [name for name, _ in server.loaded] == ["left"]
+    server.mode = "refuse"
+    with pytest.raises(ServerError, match="404"):
+        engine.load_adapter("left", tmp_path)
 
 
 def test_all_parameters_are_not_sent_without_a_gpu(tiny_recipe: Callable[..., Any], tmp_path: Path) -> None:
