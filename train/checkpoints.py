@@ -26,6 +26,8 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from .sharding import sharded_like, whole_weights
+
 if TYPE_CHECKING:
     from peft import PeftModel
 
@@ -177,8 +179,10 @@ def load_student_adapter(model: PeftModel, folder: Path) -> None:
     from peft import get_peft_model_state_dict, set_peft_model_state_dict
 
     stored = load_file(folder / "adapter_model.safetensors")
-    set_peft_model_state_dict(model, stored, adapter_name="default")
-    held = get_peft_model_state_dict(model, adapter_name="default")
+    now = get_peft_model_state_dict(model, adapter_name="default")
+    dealt = {name: sharded_like(value, now[name]) if name in now else value for name, value in stored.items()}
+    set_peft_model_state_dict(model, dealt, adapter_name="default")
+    held = get_peft_model_state_dict(model, state_dict=whole_weights(model, trained=True), adapter_name="default")
     wrong = [name for name, value in stored.items() if name not in held or not torch.equal(held[name].cpu(), value)]
     if wrong or len(stored) != len(held):
         raise CheckpointError(f"the student of {folder} did not load: {len(wrong)} tensors differ, first {wrong[:1]}")

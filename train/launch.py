@@ -30,6 +30,7 @@ from .recipe import RESOLVED_FILE, Recipe, to_json
 from .rollout.producer import RolloutProducer
 from .rollout.store import TrajectoryStore
 from .run_context import Run, StageResult
+from .sharding import check_sharding, whole_weights
 from .stages import STAGES, Work, warm_up
 from .validation import Validated, validate
 from .watch.dashboard import Dashboard
@@ -57,7 +58,9 @@ def launch(recipe: Recipe, out: Path, *, resume: bool, output: Output) -> dict[s
         Interrupted: Ctrl-C; a checkpoint was written.
         MechanismSilentError: the run is over and saved, but a mechanism that is on never fired.
         StoppedByDetector: a detector whose action is `stop` fired.
+        RecipeError: the engine that accelerate was launched with cannot run it.
     """
+    check_sharding(recipe, resume=resume)
     process = this_process()
     set_seed(recipe.seed)
     main = process.is_main_process
@@ -92,9 +95,10 @@ def launch(recipe: Recipe, out: Path, *, resume: bool, output: Output) -> dict[s
     if judged and "end" not in progress.judged:
         progress.judge("end", _judge(work, name, progress.done[name].steps))
     summary = _summary(run, progress, name)
+    weights = whole_weights(student.model, trained=student.lora)
     if main:
         run.log.finish(summary)
-        save_policy(student, out / POLICY_FOLDER, summary)
+        save_policy(student, out / POLICY_FOLDER, summary, state_dict=weights)
         if recipe.report.html:
             run.say(f"report: {write_report(out)}")
     process.wait_for_everyone()
@@ -127,8 +131,10 @@ def _rewind(run: Run, work: Work, order: list[str], stage: str) -> None:
 
 def _keep(run: Run, work: Work, stage: str) -> None:
     """The weights after a stage, for a resume in a later one."""
+    student = work.student
+    weights = whole_weights(student.model, trained=student.lora)
     if run.main:
-        save_policy(work.student, run.out / "stages" / stage, {"stage": stage})
+        save_policy(student, run.out / "stages" / stage, {"stage": stage}, state_dict=weights)
     this_process().wait_for_everyone()
 
 

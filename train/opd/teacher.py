@@ -20,7 +20,9 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file  # pyright: ignore[reportUnknownVariableType]
 from torch import Tensor, nn
-from torch.distributed.tensor import DTensor, distribute_tensor
+from torch.distributed.tensor import DTensor
+
+from ..sharding import gathered, sharded_like, whole
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -113,8 +115,8 @@ class EmaTeacher:
             for one in weights:
                 if one.source.is_floating_point():
                     held = one.source_like_stored()
-                    gap += float(_whole(one.stored - held).square().sum(dtype=torch.float64))
-                    norm += float(_whole(held).square().sum(dtype=torch.float64))
+                    gap += float(whole(one.stored - held).square().sum(dtype=torch.float64))
+                    norm += float(whole(held).square().sum(dtype=torch.float64))
         return (gap / norm) ** 0.5 if norm else 0.0
 
     @contextmanager
@@ -131,7 +133,7 @@ class EmaTeacher:
     def state_dict(self) -> dict[str, Tensor]:
         """The stored weights, float32, whole, on the CPU. Where weights are sharded every process must call this."""
         with self._weights() as weights:
-            return {one.name: _whole(one.stored).detach().cpu().clone() for one in weights}
+            return {one.name: whole(one.stored).detach().cpu().clone() for one in weights}
 
     @torch.no_grad()
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
@@ -147,7 +149,7 @@ class EmaTeacher:
                         f"{one.name}: the file has {tuple(value.shape)} {value.dtype}, the teacher "
                         f"{tuple(one.stored.shape)} {one.stored.dtype}"
                     )
-                one.stored.copy_(_sharded_like(value.to(one.stored.device), one.stored))
+                one.stored.copy_(sharded_like(value.to(one.stored.device), one.stored))
                 one.publish()
 
     def save(self, folder: Path, state: Mapping[str, Tensor] | None = None) -> None:
@@ -183,7 +185,7 @@ class EmaTeacher:
         targets = dict(_followed(self._model, self._lora))
         held = {**dict(self._student.named_parameters()), **dict(self._student.named_buffers())}
         sources = {name: held[_student_name(name) if self._lora else name] for name in self._names}
-        with _gathered([*targets.values(), *sources.values()]):
+        with gathered([*targets.values(), *sources.values()]):
             yield [
                 _Weight(name, self._shadow.get(name, targets[name].detach()), targets[name], sources[name].detach())
                 for name in self._names
@@ -201,7 +203,7 @@ class _Weight:
 
     def source_like_stored(self) -> Tensor:
         """The student's value where and how the teacher's is stored."""
-        source = self.source if isinstance(self.stored, DTensor) else _whole(self.source)
+        source = self.source if isinstance(self.stored, DTensor) else whole(self.source)
         return source.to(device=self.stored.device, dtype=self.stored.dtype)
 
     def publish(self) -> None:
@@ -221,30 +223,6 @@ def _followed(model: nn.Module, lora: bool) -> list[tuple[str, Tensor]]:
         return [(name, value) for name, value in parameters if f".{ADAPTER}." in name]
     kept = model.state_dict().keys()
     return [*parameters, *((name, value) for name, value in model.named_buffers() if name in kept)]
-
-
-def _whole(value: Tensor) -> Tensor:
-    """All of a sharded tensor; a collective."""
-    return value.full_tensor() if isinstance(value, DTensor) else value
-
-
-def _sharded_like(value: Tensor, like: Tensor) -> Tensor:
-    if not isinstance(like, DTensor):
-        return value
-    return distribute_tensor(value, like.device_mesh, like.placements)
-
-
-@contextmanager
-def _gathered(values: list[Tensor]) -> Generator[None]:
-    """DeepSpeed ZeRO-3 parameters whole inside; what rank 0 changed is kept. Nothing else is touched."""
-    partitioned = [value for value in values if hasattr(value, "ds_id")]
-    if not partitioned:
-        yield
-        return
-    import deepspeed  # pyright: ignore[reportMissingImports]
-
-    with deepspeed.zero.GatheredParameters(partitioned, modifier_rank=0):  # pyright: ignore[reportUnknownMemberType]
-        yield
 
 
 def _add_adapter(student: PeftModel) -> PeftModel:

@@ -16,6 +16,7 @@ from ...agent.policies.local.request import Engine
 from ..models import STUDENT
 from ..ranks import this_process
 from ..run_context import Run
+from ..sharding import whole_weights
 from .vllm_server import VLLMEngine
 
 if TYPE_CHECKING:
@@ -72,7 +73,8 @@ def _adapter(run: Run, student: Student, server: VLLMEngine) -> Generator[None]:
     from peft import get_peft_model_state_dict
 
     held: Any = student.model
-    weights: dict[str, Tensor] = get_peft_model_state_dict(held, adapter_name=STUDENT)
+    dealt_out = whole_weights(held, trained=True)
+    weights: dict[str, Tensor] = get_peft_model_state_dict(held, state_dict=dealt_out, adapter_name=STUDENT)
     digest = hashlib.blake2b(digest_size=8)
     for name in sorted(weights):
         digest.update(weights[name].detach().float().cpu().numpy().tobytes())
@@ -80,7 +82,7 @@ def _adapter(run: Run, student: Student, server: VLLMEngine) -> Generator[None]:
     folder = run.out / SERVED / server.model
     everyone = this_process()
     if everyone.is_main_process:
-        held.save_pretrained(folder, selected_adapters=[STUDENT], save_embedding_layers=False)
+        held.save_pretrained(folder, selected_adapters=[STUDENT], save_embedding_layers=False, state_dict=dealt_out)
         server.load_adapter(server.model, folder)
     everyone.wait_for_everyone()
     yield
