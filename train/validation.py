@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -23,8 +23,6 @@ from .run_context import Run
 from .watch.intervals import bootstrap_mean
 from .watch.rollouts import rollout_metrics
 
-MALFORMED = frozenset({"malformed_call", "unknown_tool", "not_on_shelf", "invalid_arguments"})
-
 
 @dataclass(frozen=True, slots=True)
 class Validated:
@@ -37,22 +35,14 @@ class Validated:
 
     @property
     def well_formed(self) -> float | None:
-        """Share of calls that name an offered tool with valid arguments; None where none was made."""
-        calls = [call for row in self.rows for call in calls_of(row)]
-        return sum(call.get("error") not in MALFORMED for call in calls) / len(calls) if calls else None
+        """Share of calls that name an offered tool with valid arguments, messages without a call counted against it."""
+        return rollout_metrics(self.rows, 1).get("tools/well_formed_frac")
 
-    def metrics(self) -> dict[str, float | None]:
+    def metrics(self) -> dict[str, float]:
         """The figures for the metrics log."""
         inner = rollout_metrics(self.rows, 1)
-        found: dict[str, float | None] = {f"val/{name}": value for name, value in inner.items()}
-        found |= {"val_reward": self.reward, "val_reward_low": self.low, "val_reward_high": self.high}
-        return found | {"val/well_formed": self.well_formed}
-
-
-def calls_of(row: RolloutRow) -> list[Mapping[str, object]]:
-    """Every call of a row's episode."""
-    turns = row.trajectory.turns if row.trajectory is not None else ()
-    return [call for turn in turns for call in cast("Sequence[Mapping[str, object]]", turn["calls"])]
+        found = {f"val/{name}": value for name, value in inner.items()}
+        return found | {"val_reward": self.reward, "val_reward_low": self.low, "val_reward_high": self.high}
 
 
 def validate(

@@ -17,6 +17,7 @@ NGRAM = 4
 DIMENSIONS = ("accuracy", "process", "safety", "format", "coherence", "assertion", "evidence", "composite")
 PHANTOM = frozenset({"unknown_tool", "not_on_shelf"})
 """Calls to a tool that does not exist, or that the case does not offer."""
+MALFORMED = PHANTOM | {"malformed_call", "invalid_arguments"}
 _NO_TOOL = frozenset({"unknown_tool", "malformed_call"})
 _CUT = frozenset({"budget", "context"})
 _PLACES = 6  # of a reward: below that two are one
@@ -100,7 +101,7 @@ def _tools(rows: Sequence[RolloutRow]) -> dict[str, float]:
     if not recorded:
         return {}
     calls = [call for row in recorded for call in calls_of(row)]
-    turns = sum(len(row.trajectory.turns) for row in recorded if row.trajectory is not None)
+    turns = [len(calls) for row in recorded for calls in calls_by_turn(row)]
     errors = Counter(str(call["error"]) for call in calls if call["error"] is not None)
     phantom = sum(errors[code] for code in PHANTOM)
     named = Counter(str(call["name"]) for call in calls if call["error"] not in _NO_TOOL)
@@ -110,7 +111,10 @@ def _tools(rows: Sequence[RolloutRow]) -> dict[str, float]:
         "tools/phantom": phantom / len(recorded),
     }
     if turns:
-        found["tools/calls_per_turn"] = len(calls) / turns
+        found["tools/calls_per_turn"] = len(calls) / len(turns)
+        good = len(calls) - sum(errors[code] for code in MALFORMED)
+        # a message without a call is an attempt that failed: in this protocol every message has one, the answer's too
+        found["tools/well_formed_frac"] = good / sum(max(1, made) for made in turns)
     if calls:
         found["tools/phantom_frac"] = phantom / len(calls)
         found["tools/malformed_frac"] = errors["malformed_call"] / len(calls)
@@ -121,10 +125,16 @@ def _tools(rows: Sequence[RolloutRow]) -> dict[str, float]:
     return found
 
 
+def calls_by_turn(row: RolloutRow) -> list[Sequence[Mapping[str, object]]]:
+    """The calls of each message of a row's episode, as the trajectory holds them; none where it left no trajectory."""
+    turns = row.trajectory.turns if row.trajectory is not None else ()
+    return [cast("Sequence[Mapping[str, object]]", turn["calls"]) for turn in turns]
+
+
 def calls_of(row: RolloutRow) -> Iterator[Mapping[str, object]]:
-    """Every call of a row's episode in order, as the trajectory holds it; none where it left no trajectory."""
-    for turn in row.trajectory.turns if row.trajectory is not None else ():
-        yield from cast("Sequence[Mapping[str, object]]", turn["calls"])
+    """Every call of a row's episode in order."""
+    for calls in calls_by_turn(row):
+        yield from calls
 
 
 def _repetition(rows: Sequence[RolloutRow]) -> dict[str, float]:

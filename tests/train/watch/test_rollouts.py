@@ -24,6 +24,7 @@ def test_a_good_episode(scripted: MakeRow):
     assert found["turns/policy_tokens_per_turn"] == pytest.approx(row.policy_tokens / 10)
     assert found["tools/calls"] == len(list(calls_of(row)))
     assert found["tools/malformed_frac"] == found["tools/phantom"] == found["rollout/masked"] == 0.0
+    assert found["tools/well_formed_frac"] == 1.0
     assert found["turns/submitted_frac"] == 1.0
     assert found["turns/truncated_frac"] == 0.0
 
@@ -49,12 +50,19 @@ def test_calls_are_told_apart(scripted: MakeRow):
     phantom = 1 + (errors[4] == "not_on_shelf") + (errors[4] == "unknown_tool")
     assert found["tools/calls"] == 5
     assert found["tools/calls_per_turn"] == 1.25
+    assert found["tools/well_formed_frac"] == (5 - 1 - phantom - 1) / 6  # "I see." is an attempt without a call
     assert found["tools/malformed_frac"] == 0.2
     assert found["tools/phantom"] == phantom
     assert found["tools/phantom_frac"] == phantom / 5
     assert found["tools/share/get_vital_signs"] == (1.0 if errors[4] == "unknown_tool" else pytest.approx(2 / 3))
     assert "tools/share/web_search" not in found
     assert "tools/share/" not in found
+
+
+def test_messages_without_a_call_are_not_well_formed(scripted: MakeRow):
+    found = rollout_metrics([scripted("I see.", "Perhaps.")], 1)
+    assert found["tools/well_formed_frac"] == 0.0
+    assert "tools/malformed_frac" not in found
 
 
 def test_a_tool_off_the_shelf_is_a_phantom(scripted: MakeRow):
