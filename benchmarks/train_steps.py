@@ -37,6 +37,7 @@ SETTINGS = (
 def one_run(algorithm: str, model: str, steps: int, settings: list[str]) -> dict[str, float]:
     """Train in this process; seconds per step (without the first), own share, tokens and peak memory."""
     from medgym.train.cases import pick_cases
+    from medgym.train.memory import keep_freed_memory
     from medgym.train.models import load_student
     from medgym.train.on_policy import make_trainer
     from medgym.train.recipe import load_recipe
@@ -47,6 +48,8 @@ def one_run(algorithm: str, model: str, steps: int, settings: list[str]) -> dict
     with tempfile.TemporaryDirectory() as work:
         overrides = [*SETTINGS, f"algorithm={algorithm}", f"optim.steps={steps}", *settings]
         recipe = load_recipe("smollm2-cpu", overrides, model__path=model)
+        if recipe.model.keep_memory:
+            keep_freed_memory()
         student = load_student(recipe)
         run = Run(recipe, Path(work), MetricsLog(Path(work) / "metrics.jsonl"))
         producer = RolloutProducer(student.loaded, recipe.rollout, seed=recipe.seed)

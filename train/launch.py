@@ -24,6 +24,7 @@ from accelerate.utils import set_seed
 from ..tools.console import Output
 from .cases import pick_cases
 from .mechanisms import Mechanisms
+from .memory import keep_freed_memory
 from .models import load_student, save_policy
 from .ranks import this_process
 from .recipe import RESOLVED_FILE, Recipe, to_json
@@ -61,6 +62,8 @@ def launch(recipe: Recipe, out: Path, *, resume: bool, output: Output) -> dict[s
         RecipeError: the engine that accelerate was launched with cannot run it.
     """
     check_sharding(recipe, resume=resume)
+    if recipe.model.keep_memory:
+        keep_freed_memory()
     process = this_process()
     set_seed(recipe.seed)
     main = process.is_main_process
@@ -126,6 +129,8 @@ def _producer(run: Run, loaded: Any, rank: int) -> RolloutProducer:
 def _rewind(run: Run, work: Work, order: list[str], stage: str) -> None:
     """Forget metrics of steps that will be done again."""
     point = work.point(stage)
+    if point is not None:
+        run.say(f"resuming {stage} from {point.name}")
     run.log.rewind(order, stage, int(point.name.split("-")[1]) if point is not None else 0)
 
 

@@ -34,6 +34,7 @@ class Model(Section):
         lora_alpha: scale of the adapter; None takes twice the rank.
         lora_targets: module names, or `all-linear` (never the output head, which TRL reads past the adapter).
         checkpointing: recompute activations instead of keeping them.
+        keep_memory: on a CPU, keep freed memory in the process (glibc): faster, and the peak is never given back.
     """
 
     path: str = "smollm2"
@@ -42,6 +43,7 @@ class Model(Section):
     lora_alpha: Positive | None = None
     lora_targets: str | tuple[str, ...] = "all-linear"
     checkpointing: bool = False
+    keep_memory: bool = False
 
 
 class Tiny(Section):

@@ -49,10 +49,7 @@ class Work:
 
     def point(self, stage: str) -> Path | None:
         """The checkpoint that the stage goes on from."""
-        found = latest_checkpoint(self.run.out / "checkpoints" / stage) if self.resume else None
-        if found is not None:
-            self.run.say(f"resuming {stage} from {found.name}")
-        return found
+        return latest_checkpoint(self.run.out / "checkpoints" / stage) if self.resume else None
 
 
 Stage: TypeAlias = Callable[[Work], StageResult]
