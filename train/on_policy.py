@@ -12,6 +12,7 @@ from typing import cast
 from .cases import Cases
 from .checkpoints import GracefulStop, latest_checkpoint
 from .grpo import ClinicalGRPOTrainer
+from .memory import FreedMemory
 from .models import Student
 from .opd.trainer import TTOPDTrainer
 from .ppo import ClinicalPPOTrainer
@@ -45,6 +46,8 @@ def train_on_policy(
     lowered = trainer.coefficient_lowered if isinstance(trainer, TTOPDTrainer) else None
     attach(trainer, LogCallback(run.log, STAGE, watch=watch, lowered=lowered, extra=lambda: _counts(run)))
     trainer.add_callback(ValidationCallback(trainer, cases.val, STAGE))
+    if run.recipe.model.keep_memory:
+        trainer.add_callback(FreedMemory())
     point = latest_checkpoint(run.out / "checkpoints" / STAGE) if resume else None
     if point is not None:
         run.say(f"resuming from {point}")

@@ -21,6 +21,7 @@ from transformers import PrinterCallback, TrainerCallback, TrainerControl, Train
 
 from ...agent.policies.local.bars import no_progress_bars
 from ..checkpoints import AtomicCheckpoints, CheckpointError
+from ..memory import FreedMemory
 from ..recipe import RecipeError
 from ..run_context import Run, StageResult
 from ..watch.callbacks import LogCallback, attach
@@ -179,6 +180,8 @@ def run_stage(
         )
     held.keep_checkpoints = run.recipe.checkpoints.keep
     watch = StageWatch(held.seconds, stop)
+    if run.recipe.model.keep_memory:
+        held.add_callback(FreedMemory())
     held.remove_callback(PrinterCallback)
     attach(trainer, LogCallback(run.log, stage))
     for callback in (watch, *callbacks):
