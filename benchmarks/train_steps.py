@@ -5,6 +5,7 @@ cases, rollout settings and seed, and prints `time_ratio` (median TT-OPD step ov
 (peak resident memory of the processes), both as medians over the rounds with every round beside them, `own_code_share`
 (CPU seconds of env, reward, recording and assembling over the seconds of a step) and the raw figures. `--model FOLDER`
 takes a policy that finishes its episodes: an untuned model's end after one message, and cost less than real ones.
+`model.keep_memory` is not applied: the peak is to be what a step needs, not what the allocator holds.
 """
 
 from __future__ import annotations
@@ -24,7 +25,6 @@ SETTINGS = (
     "batch.prompts=2",
     "batch.group=4",
     "batch.micro=1",
-    "model.keep_memory=false",  # else the peak is what the allocator holds, not what a step needs
     "warmup.steps=0",
     "validation.every=0",
     "checkpoints.every=0",
@@ -38,7 +38,6 @@ SETTINGS = (
 def one_run(algorithm: str, model: str, steps: int, settings: list[str]) -> dict[str, float]:
     """Train in this process; seconds per step (without the first), own share, tokens and peak memory."""
     from medgym.train.cases import pick_cases
-    from medgym.train.memory import keep_freed_memory
     from medgym.train.models import load_student
     from medgym.train.on_policy import make_trainer
     from medgym.train.recipe import load_recipe
@@ -49,8 +48,6 @@ def one_run(algorithm: str, model: str, steps: int, settings: list[str]) -> dict
     with tempfile.TemporaryDirectory() as work:
         overrides = [*SETTINGS, f"algorithm={algorithm}", f"optim.steps={steps}", *settings]
         recipe = load_recipe("smollm2-cpu", overrides, model__path=model)
-        if recipe.model.keep_memory:
-            keep_freed_memory()
         student = load_student(recipe)
         run = Run(recipe, Path(work), MetricsLog(Path(work) / "metrics.jsonl"))
         producer = RolloutProducer(student.loaded, recipe.rollout, seed=recipe.seed)

@@ -49,8 +49,6 @@ def train_on_policy(
     if run.recipe.model.keep_memory:
         trainer.add_callback(FreedMemory())
     point = latest_checkpoint(run.out / "checkpoints" / STAGE) if resume else None
-    if point is not None:
-        run.say(f"resuming from {point}")
     with GracefulStop(run.recipe.batch.updates, run.say) as stop:
         trainer.add_callback(stop)
         trainer.train(resume_from_checkpoint=str(point) if point is not None else None)

@@ -34,7 +34,7 @@ class Model(Section):
         lora_alpha: scale of the adapter; None takes twice the rank.
         lora_targets: module names, or `all-linear` (never the output head, which TRL reads past the adapter).
         checkpointing: recompute activations instead of keeping them.
-        keep_memory: on a CPU, keep freed memory in the process (glibc): faster, and the peak is never given back.
+        keep_memory: on a CPU, keep freed memory in the process until the end of a step (glibc): faster.
     """
 
     path: str = "smollm2"

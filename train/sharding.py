@@ -13,6 +13,7 @@ from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 
 from torch import Tensor, nn
+from torch.distributed import get_rank
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from .recipe import Recipe, RecipeError
@@ -46,22 +47,28 @@ def gathered(values: Iterable[Tensor]) -> Generator[None]:
 def whole_weights(model: nn.Module, *, trained: bool = False) -> dict[str, Tensor] | None:
     """Weights by name as `state_dict` names them, on the CPU, one gathered after the other; called on every process.
 
-    None where nothing is dealt out: the model then saves itself.
+    None where nothing is dealt out: the model then saves itself. All weights are kept on rank 0 only (elsewhere the
+    result is empty), those of an adapter on every process.
 
     Args:
         model: whose parameters an engine may have replaced.
         trained: only those that learn, such as an adapter's.
     """
-    parameters = [(name, value) for name, value in model.named_parameters() if value.requires_grad or not trained]
+    parameters: list[tuple[str, Tensor]] = [
+        (name, value) for name, value in model.named_parameters() if value.requires_grad or not trained
+    ]
     if not any(isinstance(value, DTensor) or hasattr(value, "ds_id") for _, value in parameters):
         return None
+    if not trained:
+        kept = model.state_dict().keys()
+        parameters += [(name, value) for name, value in model.named_buffers() if name in kept]
+    keeps = trained or get_rank() == 0
     found: dict[str, Tensor] = {}
     for name, value in parameters:
         with gathered([value]):
-            found[name] = whole(value.detach()).cpu().clone()
-    if not trained:
-        kept = model.state_dict().keys()
-        found |= {name: whole(value).cpu() for name, value in model.named_buffers() if name in kept}
+            all_of_it = whole(value.detach())
+            if keeps:
+                found[name] = all_of_it.cpu().clone()
     return found
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -35,6 +38,24 @@ def merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
     for key, value in above.items():
         found[key] = merged(found[key], value) if isinstance(value, dict) and key in found else value
     return found
+
+
+def run_processes(script: Path, count: int, *arguments: object) -> None:
+    """Run a script in one process, or under torchrun in several, one thread each."""
+    launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={count}"] if count > 1 else []
+    done = subprocess.run(
+        [sys.executable, *launcher, str(script), *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    assert done.returncode == 0, done.stderr[-4000:]
+
+
+@pytest.fixture(scope="session")
+def in_processes() -> Callable[..., None]:
+    """`run_processes`."""
+    return run_processes
 
 
 @pytest.fixture(scope="session")

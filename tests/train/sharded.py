@@ -34,6 +34,7 @@ def main(recipe_file: Path, cache: Path, out: Path) -> None:
                 parameter.add_(1.0)
     teacher.update(1)
     found = whole_weights(student.model, trained=student.lora)
+    assert bool(found) is (student.lora or dist.get_rank() == 0)
     teachers = teacher.state_dict()  # every process
     if dist.get_rank() == 0:
         save_policy(student, out / "policy", {}, state_dict=found)

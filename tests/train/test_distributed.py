@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,19 +17,14 @@ pytestmark = pytest.mark.slow
 DRIVER = Path(__file__).parent / "two_processes.py"
 
 
-def trained(recipe: Recipe, processes: int, cache: Path, folder: Path) -> list[dict[str, Any]]:
+def trained(
+    in_processes: Callable[..., None], recipe: Recipe, processes: int, cache: Path, folder: Path
+) -> list[dict[str, Any]]:
     """What each process held at the end."""
     out = folder / f"processes{processes}"
     out.mkdir()
     (out / "recipe.json").write_text(json.dumps(to_json(recipe)))
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
-    done = subprocess.run(
-        [*launcher, str(DRIVER), str(out / "recipe.json"), str(cache), str(out)],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )
-    assert done.returncode == 0, done.stderr[-4000:]
+    in_processes(DRIVER, processes, out / "recipe.json", cache, out)
     return [torch.load(out / f"rank{rank}.pt") for rank in range(processes)]
 
 
@@ -52,7 +44,12 @@ def largest(one: dict[str, Any], other: dict[str, Any]) -> float:
     ids=["grpo", "tt-opd-lora", "tt-opd-full", "ppo"],
 )
 def test_two_processes_are_one(
-    tiny_recipe: Callable[..., Recipe], model_cache: Path, tmp_path: Path, algorithm: str, sections: dict[str, Any]
+    tiny_recipe: Callable[..., Recipe],
+    in_processes: Callable[..., None],
+    model_cache: Path,
+    tmp_path: Path,
+    algorithm: str,
+    sections: dict[str, Any],
 ) -> None:
     optim = {"name": "sgd", "learning_rate": 0.2, "max_grad_norm": 1e9, "steps": 3, **sections.get("optim", {})}
     recipe = tiny_recipe(
@@ -64,8 +61,8 @@ def test_two_processes_are_one(
             "optim": optim,
         }
     )
-    (one,) = trained(recipe, 1, model_cache, tmp_path)
-    two = trained(recipe, 2, model_cache, tmp_path)
+    (one,) = trained(in_processes, recipe, 1, model_cache, tmp_path)
+    two = trained(in_processes, recipe, 2, model_cache, tmp_path)
     for rank in two:
         assert largest(one["student"], rank["student"]) < 1e-6
         assert rank["norms"] == pytest.approx(one["norms"], rel=1e-4)

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -28,6 +25,7 @@ SERVED = {"rollout": {"engine": "vllm", "base_url": "http://127.0.0.1:8000"}}
 def test_what_is_dealt_out_is_gathered_saved_and_loaded(
     tiny_recipe: Callable[..., Recipe],
     student_of: Callable[[Recipe], Any],
+    in_processes: Callable[..., None],
     model_cache: Path,
     tmp_path: Path,
     rank: int,
@@ -37,14 +35,7 @@ def test_what_is_dealt_out_is_gathered_saved_and_loaded(
         name: value.detach() for name, value in student_of(recipe).model.named_parameters() if value.requires_grad
     }
     (tmp_path / "recipe.json").write_text(json.dumps(to_json(recipe)))
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    done = subprocess.run(
-        [*launcher, str(DRIVER), str(tmp_path / "recipe.json"), str(model_cache), str(tmp_path)],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )
-    assert done.returncode == 0, done.stderr[-4000:]
+    in_processes(DRIVER, 2, tmp_path / "recipe.json", model_cache, tmp_path)
     held = torch.load(tmp_path / "held.pt")
     trained = {name: value for name, value in held["student"].items() if name in before}
     assert trained.keys() == before.keys()

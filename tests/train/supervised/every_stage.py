@@ -5,7 +5,6 @@ Usage: every_stage.py FOLDER CACHE LORA_RANK
 
 from __future__ import annotations
 
-import os
 import random
 import sys
 from collections.abc import Callable
@@ -15,6 +14,7 @@ from typing import Any
 import torch
 
 from medgym.train.models import load_student
+from medgym.train.ranks import this_process
 from medgym.train.recipe import parse_recipe
 from medgym.train.run_context import Run
 from medgym.train.supervised.demonstrations import PreferencePair, SupervisedRow
@@ -39,7 +39,7 @@ def main(folder: Path, cache: Path, rank: int) -> None:
             "batch": {"micro": 4},
         }
     )
-    first = os.environ.get("RANK", "0") == "0"
+    first = this_process().is_main_process
     generator = random.Random(1)
     given: dict[str, Any] = {"steps": 3, "learning_rate": 0.05, "batch": 4}
 

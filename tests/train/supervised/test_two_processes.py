@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -17,24 +15,14 @@ SCRIPT = Path(__file__).with_name("every_stage.py")
 
 @pytest.mark.slow
 @pytest.mark.parametrize("lora_rank", [8, 0], ids=["lora", "full"])
-def test_two_processes_equal_one(lora_rank: int, tmp_path: Path, model_cache: Path) -> None:
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    launchers = {
-        "one": [sys.executable],
-        "two": [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"],
-    }
+def test_two_processes_equal_one(
+    lora_rank: int, tmp_path: Path, model_cache: Path, in_processes: Callable[..., None]
+) -> None:
     weights: dict[str, dict[str, dict[str, torch.Tensor]]] = {}
-    for name, launcher in launchers.items():
+    for name, count in {"one": 1, "two": 2}.items():
         folder = tmp_path / name
         folder.mkdir()
-        done = subprocess.run(
-            [*launcher, str(SCRIPT), str(folder), str(model_cache), str(lora_rank)],
-            env=environment,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr[-3000:]
+        in_processes(SCRIPT, count, folder, model_cache, lora_rank)
         weights[name] = torch.load(folder / "weights.pt")
         lines, _ = read_metrics(folder / FILE_NAME)
         steps = [(line["stage"], line["step"]) for line in lines]
