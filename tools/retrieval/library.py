@@ -19,9 +19,10 @@ from pathlib import Path
 from filelock import FileLock
 from platformdirs import user_cache_path
 
+from .distinct import check_distinct
 from .index import DEFAULT_B, DEFAULT_K1, DamagedIndex, Index
 from .passage import Passage
-from .starter import check_distinct, starter_passages
+from .starter import starter_passages
 from .whoosh_index import ENGINE, Progress, WhooshIndex, write_whoosh
 
 FORMAT = 2

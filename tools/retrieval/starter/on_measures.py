@@ -3,8 +3,8 @@
 from collections import Counter
 from collections.abc import Iterator
 
-from ..facts import BpCategory, Instrument, LabAnalyte, VitalNorm, bp_categories, instruments, labs, vital_norms
-from .passage import Passage
+from ...facts import BpCategory, Instrument, LabAnalyte, VitalNorm, bp_categories, instruments, labs, vital_norms
+from ..passage import Passage
 from .prose import passage, portions, slug, spell
 
 

@@ -8,7 +8,7 @@ import re
 import unicodedata
 from collections.abc import Iterable, Iterator
 
-from .passage import Passage
+from ..passage import Passage
 
 LICENCE = "Apache-2.0 (medgym)"
 MAX_WORDS = 120

@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator
 
-from ..facts import Interaction, aliases_of, drug_classes, interactions, members
-from ..facts.drugs import TRIPLE_WHAMMY
-from .passage import Passage
+from ...facts import Interaction, aliases_of, drug_classes, interactions, members
+from ...facts.drugs import TRIPLE_WHAMMY
+from ..passage import Passage
 from .prose import listing, passage, slug, spell
 
 _SEVERITY = {

@@ -7,10 +7,10 @@ import pytest
 
 from medgym.tools import facts
 from medgym.tools.retrieval import DuplicatePassage, starter_passages
-from medgym.tools.retrieval.on_measures import lab_id
+from medgym.tools.retrieval.distinct import check_distinct
 from medgym.tools.retrieval.passage import KINDS, Passage
-from medgym.tools.retrieval.prose import listing, sentence, spell, year_of
-from medgym.tools.retrieval.starter import check_distinct
+from medgym.tools.retrieval.starter.on_measures import lab_id
+from medgym.tools.retrieval.starter.prose import listing, sentence, spell, year_of
 
 LONGEST = 120
 SHORTEST = 25

@@ -8,8 +8,8 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from ..facts import FactError, triage_notes
-from .passage import Passage
+from ...facts import FactError, triage_notes
+from ..passage import Passage
 from .prose import passage, portions, slug, spell
 
 _SOURCES = {

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from ..facts import (
+from ...facts import (
     DosingRule,
     MaxDose,
     PkRole,
@@ -19,7 +19,7 @@ from ..facts import (
     pk_roles,
     pregnancy_facts,
 )
-from .passage import Passage
+from ..passage import Passage
 from .prose import listing, passage, slug, spell
 
 _ROLES = {

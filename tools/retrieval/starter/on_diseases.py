@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator
 
-from ..facts import Disease, diseases
-from .passage import Passage
+from ...facts import Disease, diseases
+from ..passage import Passage
 from .prose import listing, passage, spell
 
 _RULES = {
