@@ -12,6 +12,7 @@ from . import __version__
 from .agent import commands as agent_commands
 from .env import commands as env_commands
 from .tools import commands as tools_commands
+from .tools import kb_commands
 from .tools.console import ENVIRONMENT, FINDING, USAGE, CommandError
 from .train import commands as train_commands
 
@@ -30,7 +31,7 @@ app.command()(env_commands.validate)
 app.command()(env_commands.replay)
 app.add_typer(env_commands.tasks, name="tasks")
 app.add_typer(env_commands.tools, name="tools")
-app.add_typer(tools_commands.kb, name="kb")
+app.add_typer(kb_commands.kb, name="kb")
 app.command()(tools_commands.doctor)
 
 

@@ -16,7 +16,7 @@ def test_search(medgym: Any) -> None:
     assert (result.code, result.err) == (0, "")
     assert [row["rank"] for row in result.rows] == [1, 2, 3]
     for row in result.rows:
-        assert set(row) == {"rank", "score", "id", "title", "kind", "source", "snippet"}
+        assert set(row) == {"rank", "score", "id", "title", "kind", "source", "year", "licence", "snippet"}
     scores = [row["score"] for row in result.rows]
     assert scores == sorted(scores, reverse=True)
     shown = medgym("kb", "search", "warfarin bleeding", "--k", 3).out
@@ -30,9 +30,9 @@ def test_kinds(medgym: Any) -> None:
 
 
 def test_no_hit_is_a_finding(medgym: Any) -> None:
-    for extra in ((), ("--json",)):
+    for extra, said in (((), "nothing found"), (("--json",), "")):
         result = medgym("kb", "search", "zzzzqqq", *extra)
-        assert (result.code, result.out.strip(), result.err) == (1, "", "")
+        assert (result.code, result.out.strip(), result.err) == (1, said, "")
 
 
 @pytest.mark.parametrize("query", ["", "...", "the of and"])
@@ -57,7 +57,7 @@ def test_get(medgym: Any) -> None:
 
 def test_info(medgym: Any) -> None:
     (row,) = medgym("kb", "info", "--json").rows
-    assert set(row) == {"engine", "n_passages", "k1", "b", "corpus_hash", "path", "size_mb"}
+    assert set(row) == {*("engine", "n_passages", "n_documents", "kinds", "k1", "b", "corpus_hash", "path", "size_mb")}
     assert row["n_passages"] > 100
     assert row["corpus_hash"] in medgym("kb", "info").out
 

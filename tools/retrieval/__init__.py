@@ -1,11 +1,12 @@
 """The literature: passages with provenance, the engines that search them, and the starter corpus."""
 
 from .distinct import DuplicatePassage
+from .folder import load_index, verify
 from .index import DamagedIndex, EmptyQuery, Index, IndexInfo, UnknownPassage
-from .library import build_index, load_index, open_starter
+from .library import build_index, open_starter
 from .passage import KINDS, BadPassage, Hit, Kind, Passage
+from .passage_index import PassageIndex
 from .starter import starter_passages
-from .whoosh_index import WhooshIndex
 
 __all__ = [
     "KINDS",
@@ -18,10 +19,11 @@ __all__ = [
     "IndexInfo",
     "Kind",
     "Passage",
+    "PassageIndex",
     "UnknownPassage",
-    "WhooshIndex",
     "build_index",
     "load_index",
     "open_starter",
     "starter_passages",
+    "verify",
 ]

@@ -32,13 +32,30 @@ _LETTERS = re.compile(r"[a-z]{4,}")
 _DIGRAPH = re.compile(r"[ao]e")
 _OUR = re.compile(r"(?<=[a-z]{3})our(?=s?$)")
 _ISE = re.compile(r"(?<=[a-z]{3})is(?=(?:e[ds]?|ing|ation)$)")
+_NEITHER = re.compile(r"[^\w.]|_")  # neither letter nor digit; a full stop may stand in a number
+_BEYOND_ASCII = re.compile(r"[^\x00-\x7f]+")
+# In ASCII text a chunk is what stands between other characters; one that holds a full stop is looked at more closely.
+_CHUNKS = bytes(code if chr(code) == "." or chr(code).isalnum() else ord(" ") for code in range(128)) + b" " * 128
+_KNOWN_CHUNKS = 1 << 19
+
+
+@lru_cache(maxsize=1 << 14)
+def _folded(text: str) -> str:
+    folded = unicodedata.normalize("NFKD", text).casefold().replace("μ", "u")
+    # Folding case can bring forth new composed characters, so decompose once more before marks are dropped.
+    return "".join(mark for mark in unicodedata.normalize("NFKD", folded) if not unicodedata.combining(mark))
+
+
+@lru_cache(maxsize=1 << 14)
+def _lettered(text: str) -> str:
+    return _NEITHER.sub(" ", _folded(text))
 
 
 def normalise(text: str) -> str:
     """Lower case without accents and ligatures: "µg" becomes "ug", "ß" becomes "ss", "CO₂" becomes "co2"."""
-    folded = unicodedata.normalize("NFKD", text).casefold().replace("μ", "u")
-    # Folding case can bring forth new composed characters, so decompose once more before marks are dropped.
-    return "".join(mark for mark in unicodedata.normalize("NFKD", folded) if not unicodedata.combining(mark))
+    if not text.isascii():
+        text = _BEYOND_ASCII.sub(lambda run: _folded(run[0]), text)
+    return text.lower()
 
 
 @lru_cache(maxsize=65536)
@@ -55,6 +72,28 @@ def words(text: str) -> list[str]:
     return _TOKEN.findall(normalise(text))
 
 
+class _Chunks(dict[str, str]):
+    """The terms, joined by blanks, of every chunk of ASCII text met so far."""
+
+    def __missing__(self, chunk: str) -> str:
+        if len(self) >= _KNOWN_CHUNKS:
+            self.clear()
+        found = self[chunk] = " ".join(term(token) for token in _TOKEN.findall(chunk) if token not in STOP_WORDS)
+        return found
+
+
+_chunks = _Chunks()
+
+
+def joined_terms(text: str) -> str:
+    """The index terms of `text`, in order, stop words left out, repeats kept, joined by single blanks."""
+    plain = text.lower() if text.isascii() else _BEYOND_ASCII.sub(lambda run: _lettered(run[0]), text).lower()
+    if plain.isascii():
+        chunks = plain.encode().translate(_CHUNKS).decode().split()
+        return " ".join(filter(None, map(_chunks.__getitem__, chunks)))
+    return " ".join(term(token) for token in _TOKEN.findall(plain) if token not in STOP_WORDS)
+
+
 def terms(text: str) -> list[str]:
     """The index terms of `text`, in order, stop words left out, repeats kept."""
-    return [term(token) for token in words(text) if token not in STOP_WORDS]
+    return joined_terms(text).split()

@@ -1,18 +1,15 @@
 """What every search engine over passages offers, and the errors that it raises.
 
-Owns the interface: engines are interchangeable behind `Index`, which promises a deterministic order (score, then id).
+Owns the interface: engines are interchangeable behind `Index`, which promises a deterministic order (score, then place
+in the corpus).
 """
 
-import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from .passage import Hit, Passage
-
-DEFAULT_K1 = 1.2
-DEFAULT_B = 0.75
 
 
 class EmptyQuery(ValueError):
@@ -29,11 +26,9 @@ class EmptyQuery(ValueError):
 class UnknownPassage(KeyError):
     """No passage has this id; `nearest` are the closest ids."""
 
-    def __init__(self, passage_id: str, ids: Iterable[str]) -> None:
+    def __init__(self, passage_id: str, nearest: tuple[str, ...]) -> None:
         self.passage_id = passage_id
-        by_lower = {known.lower(): known for known in ids}
-        close = difflib.get_close_matches(passage_id.strip().lower(), by_lower, n=3, cutoff=0.5)
-        self.nearest = tuple(by_lower[known] for known in close)
+        self.nearest = nearest
         super().__init__(passage_id)
 
     def __str__(self) -> str:
@@ -47,13 +42,27 @@ class DamagedIndex(RuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class IndexInfo:
-    """What an index is: engine, number of passages, BM25 parameters, hash of the corpus, place and size in bytes."""
+    """What an index is.
+
+    Attributes:
+        engine: what it is searched with.
+        n_passages: number of passages.
+        n_documents: number of documents that they are parts of.
+        k1: BM25's saturation of repeated terms.
+        b: BM25's weight of the passage length.
+        corpus_hash: of all fields of all passages, whatever their order.
+        kinds: number of passages by kind.
+        path: the folder.
+        size: bytes of its files.
+    """
 
     engine: str
     n_passages: int
+    n_documents: int
     k1: float
     b: float
     corpus_hash: str
+    kinds: Mapping[str, int]
     path: Path
     size: int
 
@@ -71,12 +80,12 @@ class Index(Protocol):
         year_from: int | None = None,
         year_to: int | None = None,
     ) -> list[Hit]:
-        """The `k` best passages for `query`, best first; equal scores in order of id.
+        """The `k` best passages for `query`, best first; equal scores in the order of the corpus.
 
         Args:
             query: any text; no character has a special meaning.
             k: at least 1.
-            kinds: only these kinds (`passage.KINDS`); all if empty.
+            kinds: only these kinds (of `info().kinds` or `passage.KINDS`); all if empty.
             sources: only passages of these publications, compared without regard to case; all if empty.
             year_from: only passages whose source names this year or a later one.
             year_to: only passages whose source names this year or an earlier one.
@@ -85,6 +94,10 @@ class Index(Protocol):
             EmptyQuery: if no word is left to search for.
             ValueError: if `k` is below 1, a kind does not exist, or the years are the wrong way round.
         """
+        ...
+
+    def passages(self, numbers: Sequence[int]) -> list[Passage]:
+        """The passages with these numbers: places in the corpus, from 0."""
         ...
 
     def get(self, passage_id: str) -> Passage:
@@ -96,7 +109,7 @@ class Index(Protocol):
         ...
 
     def document(self, name: str) -> list[Passage]:
-        """The passages of the document of that name, in order of id; empty if there is none."""
+        """The passages of the document of that name, in the order of the corpus; empty if there is none."""
         ...
 
     def info(self) -> IndexInfo:

@@ -1,139 +1,88 @@
-"""Where indexes lie on disk: built once, checked when opened, rebuilt when damaged.
+"""Indexes of passages that are at hand: built from a list in one go, and the starter literature in its cache.
 
-Owns the folder of an index (`manifest.json` and the files of the engine in `whoosh/`) and the cache of the starter
-corpus. Promises that a reader never sees a half-written index, that two processes may build at the same time, and
-that a file that was cut short or changed is noticed. What a passage is and how it is ranked is left to others.
+Promises that two processes may build the starter at the same time, and that it is built anew where it is damaged. Large
+corpora are built by `ingest`, which survives kills.
 """
 
+from __future__ import annotations
+
 import hashlib
-import json
 import logging
 import tempfile
 import threading
+from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
 from functools import cache
-from importlib import metadata, resources
+from importlib import resources
+from importlib.resources.abc import Traversable
 from pathlib import Path
 
 from filelock import FileLock
 from platformdirs import user_cache_path
 
+from .analysis import joined_terms
 from .distinct import check_distinct
-from .index import DEFAULT_B, DEFAULT_K1, DamagedIndex, Index
+from .engines import engine_version, write_engine
+from .folder import FORMAT, Manifest, engines_of, load_index, publish
+from .index import DamagedIndex, Index
 from .passage import Passage
+from .passage_index import PassageIndex
 from .starter import starter_passages
-from .whoosh_index import ENGINE, Progress, WhooshIndex, write_whoosh
+from .store import FILE as STORE
+from .store import Row, corpus_hash, record_digest, record_of, write_store
 
-FORMAT = 2
-MANIFEST = "manifest.json"
-FILES = "whoosh"
+Progress = Callable[[int, int], None]
 
 _log = logging.getLogger(__name__)
 _open_lock = threading.Lock()
 _open: dict[Path, Index] = {}
 
 
-@dataclass(frozen=True, slots=True)
-class _Manifest:
-    """What an index folder says of itself; `files` holds (size in bytes, SHA-256) by name."""
-
-    format: int
-    engine: str
-    engine_version: str
-    k1: float
-    b: float
-    n_passages: int
-    corpus_hash: str
-    files: dict[str, tuple[int, str]]
-
-
-def corpus_hash(passages: Sequence[Passage]) -> str:
-    """The SHA-256 of all fields of all passages, whatever their order."""
-    digest = hashlib.sha256()
-    for one in sorted(passages, key=lambda one: one.id):
-        digest.update(json.dumps(asdict(one), ensure_ascii=False, sort_keys=True).encode())
-        digest.update(b"\n")
-    return digest.hexdigest()
-
-
-def _engine_version() -> str:
-    return metadata.version("whoosh3")
-
-
-def _file_hash(path: Path) -> tuple[int, str]:
-    with path.open("rb") as file:
-        return path.stat().st_size, hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _files(folder: Path) -> dict[str, tuple[int, str]]:
-    """Sizes and hashes of the engine's files; its lock file, which is empty and may come and go, is left out."""
-    paths = sorted(path for path in (folder / FILES).iterdir() if path.is_file() and not path.name.endswith("LOCK"))
-    return {path.name: _file_hash(path) for path in paths}
-
-
-def _read_manifest(folder: Path) -> _Manifest:
-    try:
-        cells = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-        cells["files"] = {name: (int(size), str(digest)) for name, (size, digest) in cells["files"].items()}
-        return _Manifest(**cells)
-    except FileNotFoundError as error:
-        raise DamagedIndex(f"{folder} holds no index ({MANIFEST} is missing): build it again") from error
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise DamagedIndex(f"{folder / MANIFEST} cannot be read ({error}): build the index again") from error
+def row_of(passage: Passage) -> Row:
+    """A passage on its way into an index. A word of the title counts like one of the text, and once more."""
+    found = f"{joined_terms(passage.title)} {joined_terms(passage.text)}".strip()
+    record = record_of(passage)
+    return Row(passage.id, passage.document, record, found, passage.kind, passage.source, passage.year)
 
 
 def build_index(
-    passages: Sequence[Passage],
-    folder: Path,
-    *,
-    k1: float = DEFAULT_K1,
-    b: float = DEFAULT_B,
-    progress: Progress | None = None,
+    passages: Sequence[Passage], folder: Path, *, engines: Sequence[str] = ("whoosh",), progress: Progress | None = None
 ) -> None:
     """Build an index of `passages` as `folder`, which appears whole or not at all; what was there is replaced.
 
     Args:
-        passages: with distinct ids and distinct texts.
-        folder: where the index is to lie; its parent is made.
-        k1: saturation of repeated terms, above 0.
-        b: weight of the passage length, from 0 to 1.
+        passages: with distinct ids and distinct texts; they are numbered in order of id.
+        folder: where the index is to lie; it is made.
+        engines: which engines are to search it.
         progress: called with (passages done, passages in all).
 
     Raises:
         DuplicatePassage: if two passages have the same id or say the same.
     """
     check_distinct(passages)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as made:
-        draft = Path(made) / "index"
-        (draft / FILES).mkdir(parents=True)
-        write_whoosh(passages, draft / FILES, progress)
-        manifest = _Manifest(
-            FORMAT, ENGINE, _engine_version(), k1, b, len(passages), corpus_hash(passages), _files(draft)
+    ordered = sorted(passages, key=lambda one: one.id)
+    rows = [row_of(one) for one in ordered]
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".build-", dir=folder) as made:
+        draft = Path(made) / "data"
+        draft.mkdir()
+        for _ in write_store(((row.id, row.document, row.record) for row in rows), draft / STORE):
+            pass
+        for engine in engines:
+            (draft / engine).mkdir()
+            for done in write_engine(engine, rows, draft / engine):
+                if progress is not None:
+                    progress(done, len(rows))
+        manifest = Manifest(
+            n_passages=len(rows),
+            n_documents=len({one.document for one in ordered}),
+            corpus_hash=corpus_hash(record_digest(row.record) for row in rows),
+            kinds=dict(sorted(Counter(one.kind for one in ordered).items())),
+            licences=dict(sorted(Counter(one.licence for one in ordered).items())),
+            engines=engines_of(engines),
         )
-        (draft / MANIFEST).write_text(json.dumps(asdict(manifest), indent=1), encoding="utf-8")
-        if folder.exists():
-            folder.replace(Path(made) / "old")
-        draft.replace(folder)
+        publish(draft, folder, manifest)
     _log.info("built an index of %d passages in %s", len(passages), folder)
-
-
-def load_index(path: Path) -> WhooshIndex:
-    """Open the index in the folder `path`, after checking that its files are whole.
-
-    Raises:
-        DamagedIndex: if it is missing, cut short, changed, or of another format.
-    """
-    manifest = _read_manifest(path)
-    if manifest.format != FORMAT or manifest.engine != ENGINE:
-        raise DamagedIndex(f"{path} has format {manifest.format} of {manifest.engine}: build the index again")
-    found = _files(path) if (path / FILES).is_dir() else {}
-    for name in manifest.files.keys() | found.keys():
-        if manifest.files.get(name) != found.get(name):
-            raise DamagedIndex(f"{path / FILES / name} is not as it was written: build the index again")
-    size = sum(length for length, _ in found.values())
-    return WhooshIndex(path / FILES, k1=manifest.k1, b=manifest.b, corpus_hash=manifest.corpus_hash, size=size)
 
 
 @cache
@@ -142,17 +91,21 @@ def _starter_key() -> str:
 
     The code stands for the passages, so that opening an index that is there already need not write them all again.
     """
-    digest = hashlib.sha256(f"{FORMAT} {ENGINE} {_engine_version()} {DEFAULT_K1} {DEFAULT_B}\n".encode())
-    here = __name__.rpartition(".")[0]
-    facts = f"{here.rpartition('.')[0]}.facts"
-    for folder in (resources.files(here), resources.files(facts), resources.files(facts) / "data"):
-        for file in sorted(folder.iterdir(), key=lambda file: file.name):
+    digest = hashlib.sha256(f"{FORMAT} {engine_version('whoosh')}\n".encode())
+    here = resources.files(__name__.rpartition(".")[0])
+    facts = resources.files(f"{__name__.rpartition('.')[0].rpartition('.')[0]}.facts")
+    for folder in (here, here / "starter", here / "engines", facts, facts / "data"):
+        for file in sorted(folder.iterdir(), key=_name):
             if file.is_file():
                 digest.update(f"{file.name}\n".encode() + file.read_bytes())
     return digest.hexdigest()[:16]
 
 
-def _open_or_build(folder: Path, passages: Callable[[], Sequence[Passage]], progress: Progress | None) -> WhooshIndex:
+def _name(file: Traversable) -> str:
+    return file.name
+
+
+def _open_or_build(folder: Path, passages: Callable[[], Sequence[Passage]], progress: Progress | None) -> PassageIndex:
     try:
         return load_index(folder)
     except DamagedIndex as error:

@@ -4,10 +4,15 @@ Owns the unit of evidence: a short text with its provenance. Ids are stable, rea
 passages are indexed and ranked is left to the engines.
 """
 
+from __future__ import annotations
+
 import hashlib
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Literal, get_args
+
+from .analysis import normalise
+from .snippet import snippet
 
 Kind = Literal[
     "disease",
@@ -22,16 +27,31 @@ Kind = Literal[
     "triage",
     "vitals",
 ]
-KINDS: tuple[str, ...] = get_args(Kind)
-CERTAINTIES = ("high", "medium", "low")
+KINDS: tuple[str, ...] = get_args(Kind)  # of the starter literature; an index that was built may hold any slugs
+CERTAINTIES = ("high", "medium", "low", "")
 
-_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
+_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,199}")
+_KIND = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
 _LETTERS_AND_DIGITS = re.compile(r"[^\W_]+")
+_NO_LETTERS_OR_DIGITS = bytes(code for code in range(128) if not chr(code).isalnum())
 
 
 def is_passage_id(text: str) -> bool:
     """Whether `text` has the form of a passage id."""
     return _ID.fullmatch(text) is not None
+
+
+def is_kind(text: str) -> bool:
+    """Whether `text` has the form of a kind: lower-case letters, digits and hyphens."""
+    return _KIND.fullmatch(text) is not None
+
+
+def content_digest(text: str) -> bytes:
+    """The SHA-256 of the text's letters and digits, normalised: equal for texts that differ only in layout and case."""
+    plain = normalise(text)
+    if plain.isascii():
+        return hashlib.sha256(plain.encode().translate(None, _NO_LETTERS_OR_DIGITS)).digest()
+    return hashlib.sha256("".join(_LETTERS_AND_DIGITS.findall(plain)).encode()).digest()
 
 
 class BadPassage(ValueError):
@@ -61,25 +81,33 @@ class Passage:
     def __post_init__(self) -> None:
         if not is_passage_id(self.id):
             raise BadPassage(f"passage id {self.id!r} must be letters, digits, '.', '_' or '-', at most 200 of them")
-        for name in ("title", "text", "document", "section", "source", "licence"):
+        for name in ("title", "text", "document", "source", "licence"):
             if not getattr(self, name).strip():
                 raise BadPassage(f"passage {self.id}: {name} is empty")
-        if self.kind not in KINDS:
-            raise BadPassage(f"passage {self.id}: kind {self.kind!r} is not one of {', '.join(KINDS)}")
+        if not is_kind(self.kind):
+            raise BadPassage(f"passage {self.id}: kind {self.kind!r} must be lower-case letters, digits and hyphens")
         if self.certainty not in CERTAINTIES:
-            raise BadPassage(f"passage {self.id}: certainty {self.certainty!r} is not one of {', '.join(CERTAINTIES)}")
+            raise BadPassage(f"passage {self.id}: certainty {self.certainty!r} is not high, medium, low or empty")
 
     @property
     def content_hash(self) -> str:
-        """The SHA-256 of the text's letters and digits in lower case: equal for texts that differ only in layout."""
-        return hashlib.sha256("".join(_LETTERS_AND_DIGITS.findall(self.text.lower())).encode()).hexdigest()
+        """`content_digest` of the text, in hexadecimal digits."""
+        return content_digest(self.text).hex()
+
+
+FIELDS = tuple(field.name for field in fields(Passage))
 
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """A passage that was found: its score, its rank from 1, and the words around the best match."""
+    """A passage that was found: its score, its rank from 1, and the terms that were searched for."""
 
     passage: Passage
     score: float
     rank: int
-    snippet: str
+    matched: frozenset[str]
+
+    @property
+    def snippet(self) -> str:
+        """The words of the passage around the best match."""
+        return snippet(self.passage.text, self.matched)

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from medgym.tools.retrieval import WhooshIndex, build_index, load_index, starter_passages
+from medgym.tools.retrieval import PassageIndex, build_index, load_index, starter_passages
 from medgym.tools.retrieval.passage import Passage
 
 
 @pytest.fixture(scope="session")
-def starter(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WhooshIndex]:
+def starter(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PassageIndex]:
     folder: Path = tmp_path_factory.mktemp("kb") / "starter"
     build_index(starter_passages(), folder)
     index = load_index(folder)

@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from medgym.tools.retrieval import DamagedIndex, DuplicatePassage, build_index, library, load_index, starter_passages
-from medgym.tools.retrieval.library import MANIFEST, corpus_hash, open_starter
+from medgym.tools.retrieval.folder import MANIFEST, SEAL, verify
+from medgym.tools.retrieval.library import open_starter, row_of
+from medgym.tools.retrieval.store import corpus_hash, record_digest
 
 ASK = """
 import json, sys
@@ -19,6 +21,15 @@ found = {query: [(hit.passage.id, hit.score, hit.snippet) for hit in index.searc
          for query in ("warfarin amiodarone", "chest pain ST elevation", "sepsis lactate", "dose of gabapentin")}
 print(json.dumps([index.info().corpus_hash, len(index), found]))
 """
+
+
+def hash_of(passages) -> str:
+    return corpus_hash(record_digest(row_of(one).record) for one in passages)
+
+
+def data_of(folder: Path) -> Path:
+    (data,) = folder.glob("data-*")
+    return data
 
 
 def ask(cache: Path) -> subprocess.Popen[str]:
@@ -42,10 +53,13 @@ def test_two_processes_build_at_the_same_time_and_agree(tmp_path: Path) -> None:
     assert [process.returncode for process in both] == [0, 0]
     assert answers[0] == answers[1]
     fingerprint, count, found = json.loads(answers[0])
-    assert fingerprint == corpus_hash(starter_passages())
+    assert fingerprint == hash_of(starter_passages())
     assert count == len(starter_passages())
     assert found["warfarin amiodarone"][0][0] == "ddi-DDI004"
-    assert sorted(path.name for path in starter_folder(tmp_path).iterdir()) == [MANIFEST, "whoosh"]
+    assert sorted(path.name for path in starter_folder(tmp_path).iterdir()) == [
+        data_of(starter_folder(tmp_path)).name,
+        MANIFEST,
+    ]
 
 
 def test_the_order_of_the_passages_does_not_matter(tmp_path: Path, passage) -> None:
@@ -53,7 +67,7 @@ def test_the_order_of_the_passages_does_not_matter(tmp_path: Path, passage) -> N
     build_index(corpus, tmp_path / "one")
     build_index(corpus[::-1], tmp_path / "two")
     one, two = load_index(tmp_path / "one"), load_index(tmp_path / "two")
-    assert one.info().corpus_hash == two.info().corpus_hash == corpus_hash(corpus)
+    assert one.info().corpus_hash == two.info().corpus_hash == hash_of(corpus)
     assert one.search("warfarin") == two.search("warfarin")
     one.close()
     two.close()
@@ -76,19 +90,19 @@ def test_it_is_built_once_and_opened_once(tmp_path: Path) -> None:
 
 
 def cut_short(folder: Path) -> None:
-    file = next((folder / "whoosh").glob("*.seg"))
+    file = next((data_of(folder) / "whoosh").glob("*.seg"))
     file.write_bytes(file.read_bytes()[:-100])
 
 
 def one_byte_changed(folder: Path) -> None:
-    file = next((folder / "whoosh").glob("*.seg"))
+    file = next((data_of(folder) / "whoosh").glob("*.seg"))
     content = bytearray(file.read_bytes())
     content[len(content) // 2] ^= 1
     file.write_bytes(content)
 
 
 def toc_gone(folder: Path) -> None:
-    next((folder / "whoosh").glob("*.toc")).unlink()
+    next((data_of(folder) / "whoosh").glob("*.toc")).unlink()
 
 
 def manifest_gone(folder: Path) -> None:
@@ -104,16 +118,47 @@ def other_format(folder: Path) -> None:
     (folder / MANIFEST).write_text(json.dumps({**cells, "format": 99}))
 
 
-DAMAGES = [cut_short, one_byte_changed, toc_gone, manifest_gone, manifest_garbled, other_format]
+def manifest_miscounts(folder: Path) -> None:
+    cells = json.loads((folder / MANIFEST).read_text())
+    (folder / MANIFEST).write_text(json.dumps({**cells, "n_passages": 2}))
+
+
+def passages_cut_short(folder: Path) -> None:
+    file = data_of(folder) / "passages.sqlite"
+    file.write_bytes(file.read_bytes()[:-4096])
+
+
+def seal_gone(folder: Path) -> None:
+    (data_of(folder) / SEAL).unlink()
+
+
+def a_file_too_many(folder: Path) -> None:
+    (data_of(folder) / "whoosh" / "more.seg").write_bytes(b"")
+
+
+DAMAGES = [
+    cut_short,
+    one_byte_changed,
+    toc_gone,
+    manifest_gone,
+    manifest_garbled,
+    manifest_miscounts,
+    other_format,
+    passages_cut_short,
+    seal_gone,
+    a_file_too_many,
+]
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_a_damaged_index_is_noticed(tmp_path: Path, passage, damage) -> None:
     build_index([passage("a", "warfarin")], tmp_path / "kb")
     load_index(tmp_path / "kb").close()
+    verify(tmp_path / "kb")
     damage(tmp_path / "kb")
-    with pytest.raises(DamagedIndex, match="build"):
-        load_index(tmp_path / "kb")
+    for check in (load_index, verify):
+        with pytest.raises(DamagedIndex, match="build"):
+            check(tmp_path / "kb")
 
 
 @pytest.mark.usefixtures("fresh")
@@ -139,17 +184,18 @@ def test_a_failed_build_leaves_nothing_behind(tmp_path: Path, passage) -> None:
         build_index([passage("a", "warfarin")], tmp_path / "kb", progress=stop)
     with pytest.raises(DuplicatePassage):
         build_index([passage("a", "warfarin"), passage("b", "Warfarin!")], tmp_path / "kb")
-    assert list(tmp_path.iterdir()) == []
+    assert [path.name for path in tmp_path.iterdir()] == ["kb"]
+    assert list((tmp_path / "kb").iterdir()) == []
 
 
 def test_building_replaces_what_was_there(tmp_path: Path, passage) -> None:
     build_index([passage("a", "warfarin")], tmp_path / "kb")
     before = load_index(tmp_path / "kb")
-    build_index([passage("b", "warfarin")], tmp_path / "kb", k1=0.9, b=0.4)
+    build_index([passage("b", "warfarin")], tmp_path / "kb")
     after = load_index(tmp_path / "kb")
     assert before.search("warfarin")[0].passage.id == "a"  # a reader keeps what it opened
     assert after.search("warfarin")[0].passage.id == "b"
-    assert (after.info().k1, after.info().b, after.info().engine) == (0.9, 0.4, "whoosh")
+    assert (after.info().k1, after.info().b, after.info().engine) == (1.2, 0.75, "whoosh")
     before.close()
     after.close()
     assert [path.name for path in tmp_path.iterdir()] == ["kb"]

@@ -12,7 +12,7 @@ from medgym.tools.retrieval.snippet import snippet
 
 
 @pytest.mark.parametrize(
-    "change", [{"passage_id": "../up"}, {"passage_id": ""}, {"text": "  "}, {"kind": "poem"}, {"source": ""}]
+    "change", [{"passage_id": "../up"}, {"passage_id": ""}, {"text": "  "}, {"kind": "Two words"}, {"source": ""}]
 )
 def test_a_passage_without_what_it_must_have_is_an_error(passage, change: dict[str, str]) -> None:
     passage("a-1", "text")

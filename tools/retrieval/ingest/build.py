@@ -1,0 +1,274 @@
+"""`build`: from sources to an index on disk, by all cores, within bounds, and going on where it was stopped.
+
+Three stages, in a work folder inside the index's folder. *Reading*: texts become rows in chunk files (workers).
+*Deciding*: which rows stay. *Writing*: the store and the engines' files, side by side. Then the index is published in
+one step (`folder.publish`) and the work folder goes. A chunk or a file that is done is not done again by the next build
+with the same plan; one with another plan begins anew.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import shutil
+import sqlite3
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+from filelock import FileLock, Timeout
+
+from ..engines import ENGINES, choose
+from ..engines.registry import check_installed
+from ..folder import FORMAT, Manifest, check_files, data_folder, engines_of, publish, read_manifest
+from ..index import DamagedIndex
+from ..store import FILE as STORE
+from ..store import PassageStore
+from . import work as jobs
+from .duplicates import decide
+from .prepare import Rules
+from .raw import SourceError
+from .reading import Progress, read_chunks
+from .sources import SourceFile, check_columns, find_files
+
+WORK = ".build"
+PLAN = "plan.json"
+LEAST_MEMORY_MB = 512
+NEAR_THRESHOLD = 0.9
+_PROCESS_MB = 120  # of a process before it holds any text
+_FREE = 32_000_000  # bytes; a write that fails with less free failed for want of room
+
+
+class BuildError(RuntimeError):
+    """A build cannot go on; the message says why and what to do. What was done stays, and the old index serves on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How to build.
+
+    Attributes:
+        engine: "whoosh", "tantivy", "both", or "auto": tantivy above `engines.FAST_FROM` passages where installed.
+        words, limit, license_allow, columns, kind: see `prepare.Rules`.
+        near_duplicates: similarity from which a text is a near duplicate of an earlier one; None keeps them.
+        max_memory_mb: bound on the memory of all processes together.
+        processes: worker processes; None takes as many as there are cores.
+    """
+
+    engine: str = "auto"
+    words: int = 85
+    limit: int = 120
+    license_allow: tuple[str, ...] = ()
+    columns: Mapping[str, str] = field(default_factory=dict[str, str])
+    kind: str = "passage"
+    near_duplicates: float | None = None
+    max_memory_mb: int = 3000
+    processes: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.engine not in (*ENGINES, "both", "auto"):
+            raise ValueError(f"engine {self.engine!r} is not one of {', '.join(ENGINES)}, both, auto")
+        if not 10 <= self.words <= self.limit:
+            raise ValueError(f"words {self.words}, limit {self.limit}: 10 <= words <= limit must hold")
+        if self.near_duplicates is not None and not 0.5 <= self.near_duplicates <= 1:
+            raise ValueError(f"near_duplicates {self.near_duplicates}: a similarity from 0.5 to 1")
+        if self.max_memory_mb < LEAST_MEMORY_MB:
+            raise ValueError(f"max_memory {self.max_memory_mb} MB: at least {LEAST_MEMORY_MB} are needed")
+        if self.engine in ("tantivy", "both"):
+            check_installed("tantivy")
+
+    @property
+    def rules(self) -> Rules:
+        """What decides how texts become passages."""
+        near = self.near_duplicates is not None
+        return Rules(self.words, self.limit, self.license_allow, dict(self.columns), self.kind, near)
+
+    @property
+    def parameters(self) -> dict[str, object]:
+        """What decides the content of the index."""
+        return {
+            "words": self.words,
+            "limit": self.limit,
+            "license_allow": list(self.license_allow),
+            "columns": dict(self.columns),
+            "kind": self.kind,
+            "near_duplicates": self.near_duplicates,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """What a build did: its manifest, whether an equal index was there already, seconds by stage of this session."""
+
+    manifest: Manifest
+    unchanged: bool
+    seconds: Mapping[str, float]
+
+
+def build(sources: Sequence[Path], folder: Path, options: Options, progress: Progress | None = None) -> Built:
+    """Build an index of the texts of `sources` as `folder`; an index that is there serves until the new one is whole.
+
+    Args:
+        sources: files and folders (`sources.find_files`), whose order decides which of equal texts stays.
+        folder: made if it is not there.
+        options: how.
+        progress: told how far it is.
+
+    Raises:
+        SourceError: a source cannot be read.
+        BuildError: no room on the disk, no text at all, or another build at work in the same folder.
+    """
+    tell = progress or _silent
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / ".build.lock")
+    try:
+        with lock.acquire(timeout=0):
+            return _build(sources, folder, options, tell)
+    except Timeout as error:
+        raise BuildError(f"another build is at work in {folder}: wait for it, or choose another --out") from error
+    except (OSError, sqlite3.Error, ValueError, BrokenProcessPool) as error:
+        if isinstance(error, SourceError) or not _is_full(error, folder):
+            raise
+        message = f"no room left on the disk of {folder} ({error}): free some (an index takes some 2 GB per million "
+        raise BuildError(f"{message}passages) and run the same command again, which goes on from here") from error
+
+
+def _is_full(error: Exception, folder: Path) -> bool:
+    said = str(error).casefold()
+    if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or "is full" in said or "no space left" in said:
+        return True
+    return shutil.disk_usage(folder).free < _FREE
+
+
+def _silent(stage: str, done: int, total: int | None) -> None:
+    pass
+
+
+def _build(sources: Sequence[Path], folder: Path, options: Options, tell: Progress) -> Built:
+    check_columns(options.columns)
+    files = [file for source in sources for file in find_files(source)]
+    if not files:
+        raise SourceError("no source: name files or folders to read")
+    inputs = [_input(file) for file in files]
+    work = _open_work(folder / WORK, options, inputs)
+    clock = _Clock()
+    count = options.processes or os.cpu_count() or 1
+    count = max(1, min(count, (options.max_memory_mb - 2 * _PROCESS_MB) // _PROCESS_MB))
+    with jobs.workers(count) as (pool, rows_done):
+        n_chunks = read_chunks(pool, files, work, options.rules, 2 * count, tell)
+        clock.lap("reading")
+        tell("deciding", 0, None)
+        decided = decide(work, n_chunks, options.near_duplicates)
+        if not decided.n_passages:
+            raise BuildError(f"no passage is left of {sum(decided.texts.values())} texts ({decided.dropped})")
+        clock.lap("deciding")
+        engines = _engines(options.engine, decided.n_passages)
+        memory_mb = max(64, min(512, (options.max_memory_mb - 3 * _PROCESS_MB) // (len(engines) + 2)))
+        draft = work / "data"
+        draft.mkdir(exist_ok=True)
+        for other in ENGINES:
+            if other not in engines and (draft / other).exists():
+                shutil.rmtree(draft / other)
+        store = pool.submit(jobs.store_job, work, draft)
+        writing = [pool.submit(jobs.engine_job, work, draft, engine, memory_mb) for engine in engines]
+        _await([store, *writing], lambda: [rows_done[at] for at in range(len(jobs.JOBS))], decided.n_passages, tell)
+        for engine, job in zip(engines, writing, strict=True):
+            clock.note(f"index {engine}", job.result())
+        facts = store.result()
+    clock.lap("writing")
+    tell("sealing", 0, None)
+    opened = PassageStore(draft / STORE)
+    stored, n_documents = len(opened), opened.count_documents()
+    opened.close()
+    if stored != decided.n_passages:
+        raise DamagedIndex(
+            f"{draft / STORE} holds {stored} of {decided.n_passages} passages: remove {work}, build again"
+        )
+    manifest = Manifest(
+        n_passages=stored,
+        n_documents=n_documents,
+        corpus_hash=cast("str", facts["corpus_hash"]),
+        kinds=cast("dict[str, int]", facts["kinds"]),
+        licences=cast("dict[str, int]", facts["licences"]),
+        engines=engines_of(engines),
+        parameters=options.parameters,
+        inputs=[
+            {**one, "texts": decided.texts.get(at, 0), "passages": decided.kept.get(at, 0)}
+            for at, one in enumerate(inputs)
+        ],
+        dropped=decided.dropped,
+    )
+    unchanged = _is_there(folder, manifest)
+    if not unchanged:
+        publish(draft, folder, manifest)
+    shutil.rmtree(work)
+    clock.lap("sealing")
+    return Built(manifest, unchanged, clock.seconds)
+
+
+class _Clock:
+    """Seconds by stage."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._last = time.perf_counter()
+
+    def lap(self, stage: str) -> None:
+        now = time.perf_counter()
+        self.seconds[stage], self._last = now - self._last, now
+
+    def note(self, stage: str, seconds: float) -> None:
+        self.seconds[stage] = seconds
+
+
+def _input(file: SourceFile) -> dict[str, object]:
+    with file.path.open("rb") as opened:
+        digest = hashlib.file_digest(opened, "sha256").hexdigest()
+    return {"file": file.name, "bytes": file.path.stat().st_size, "sha256": digest}
+
+
+def _open_work(work: Path, options: Options, inputs: Sequence[Mapping[str, object]]) -> Path:
+    """The work folder of this plan; what another plan left there is removed."""
+    plan = json.dumps([FORMAT, sys.version, options.parameters, *inputs], sort_keys=True)
+    if (work / PLAN).exists() and (work / PLAN).read_text(encoding="utf-8") == plan:
+        return work
+    if work.exists():
+        shutil.rmtree(work)
+    work.mkdir()
+    (work / PLAN).write_text(plan, encoding="utf-8")
+    return work
+
+
+def _engines(engine: str, n_passages: int) -> list[str]:
+    if engine == "both":
+        return list(ENGINES)
+    return [choose(n_passages) if engine == "auto" else engine]
+
+
+def _is_there(folder: Path, manifest: Manifest) -> bool:
+    """Whether the index that is there is whole and equal to this one."""
+    try:
+        if read_manifest(folder).key != manifest.key:
+            return False
+        check_files(data_folder(folder, manifest), hashed=True)
+    except DamagedIndex:
+        return False
+    return True
+
+
+def _await(writing: Sequence[Future[Any]], rows_done: Callable[[], Sequence[int]], total: int, tell: Progress) -> None:
+    """Wait for the writers, telling of the slowest; the first error is raised at once."""
+    left: set[Future[Any]] = set(writing)
+    while left:
+        finished, left = wait(left, timeout=0.2, return_when=FIRST_COMPLETED)
+        for one in finished:
+            one.result()
+        begun = [rows for rows in rows_done() if rows]
+        tell("writing", min(begun, default=0), total)

@@ -1,0 +1,81 @@
+"""Which prepared rows stay: exact duplicates by content hash, near ones by MinHash; ids made unique."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from .chunks import Kept, read_keys, write_kept
+from .near import PLACES, near_duplicates
+
+_HELD = 16  # bytes of a content hash that are compared: two texts in 10^19 would be taken for one
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """What came of it: rows that stay, rows dropped by reason, and (texts, kept) by place of the input file."""
+
+    n_passages: int
+    dropped: dict[str, int]
+    texts: dict[int, int]
+    kept: dict[int, int]
+
+
+def decide(work: Path, n_chunks: int, near: float | None) -> Decided:
+    """Decide for all chunks and write it down (`chunks.write_kept`). The first of equal texts stays.
+
+    Args:
+        work: the work folder.
+        n_chunks: number of chunks, all done.
+        near: similarity from which a text is a near duplicate; None to look for exact ones only.
+    """
+    masks: list[bytearray] = []
+    seen: set[bytes] = set()
+    dropped: Counter[str] = Counter()
+    signatures: list[bytes] = []
+    places: list[tuple[int, int]] = []
+    for number, keys in enumerate(read_keys(work, n_chunks)):
+        mask = bytearray(len(keys.ids))
+        for at, content in enumerate(keys.contents):
+            held = content[:_HELD]
+            if held not in seen:
+                seen.add(held)
+                mask[at] = 1
+                if near is not None:
+                    signatures.append(keys.signatures[at * PLACES * 4 : (at + 1) * PLACES * 4])
+                    places.append((number, at))
+        dropped["duplicate"] += len(mask) - sum(mask)
+        masks.append(mask)
+    seen.clear()
+    if near is not None:
+        matrix = np.frombuffer(b"".join(signatures), dtype="<u4").reshape(-1, PLACES)
+        for (number, at), gone in zip(places, near_duplicates(matrix, near).tolist(), strict=True):
+            if gone:
+                masks[number][at] = 0
+                dropped["near duplicate"] += 1
+    texts: Counter[int] = Counter()
+    kept: Counter[int] = Counter()
+    renamed: dict[tuple[int, int], str] = {}
+    taken: set[str] = set()
+    again: Counter[str] = Counter()
+    for number, (keys, mask) in enumerate(zip(read_keys(work, n_chunks), masks, strict=True)):
+        texts[keys.file] += keys.counts["texts"]
+        kept[keys.file] += sum(mask)
+        for reason in ("empty", "licence"):
+            dropped[reason] += keys.counts[reason]
+        for at, (stays, passage_id) in enumerate(zip(mask, keys.ids, strict=True)):
+            if not stays:
+                continue
+            new = passage_id
+            while new in taken:
+                again[passage_id] += 1
+                new = f"{passage_id}.{again[passage_id] + 1}"
+            if new != passage_id:
+                renamed[number, at] = new
+            taken.add(new)
+    write_kept(work, Kept([bytes(mask) for mask in masks], renamed))
+    counts = {reason: count for reason, count in sorted(dropped.items()) if count}
+    return Decided(sum(kept.values()), counts | ({"id taken, renamed": len(renamed)} if renamed else {}), texts, kept)
