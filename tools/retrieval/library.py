@@ -119,6 +119,21 @@ def _open_or_build(folder: Path, passages: Callable[[], Sequence[Passage]], prog
         return load_index(folder)
 
 
+def open_literature(path: Path | None) -> Index:
+    """The index in a folder, opened once for each folder in a process; None is the starter.
+
+    Raises:
+        DamagedIndex: see `folder.load_index`.
+    """
+    if path is None:
+        return open_starter()
+    folder = path.resolve()
+    with _open_lock:
+        if folder not in _open:
+            _open[folder] = load_index(folder)
+        return _open[folder]
+
+
 def open_starter(cache_dir: Path | None = None, progress: Progress | None = None) -> Index:
     """The starter corpus, ready to search; built on first use, opened once for each folder in a process.
 

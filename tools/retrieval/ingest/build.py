@@ -37,6 +37,7 @@ from .prepare import Rules
 from .raw import SourceError
 from .reading import Progress, read_chunks
 from .sources import SourceFile, check_columns, find_files
+from .starter_file import STARTER, write_starter
 
 WORK = ".build"
 PLAN = "plan.json"
@@ -58,6 +59,7 @@ class Options:
         engine: "whoosh", "tantivy", "both", or "auto": tantivy above `engines.FAST_FROM` passages where installed.
         words, limit, license_allow, columns, kind: see `prepare.Rules`.
         near_duplicates: similarity from which a text is a near duplicate of an earlier one; None keeps them.
+        with_starter: take the starter literature in, before all other sources; the cases' keys name its passages.
         max_memory_mb: bound on the memory of all processes together.
         processes: worker processes; None takes as many as there are cores.
     """
@@ -69,6 +71,7 @@ class Options:
     columns: Mapping[str, str] = field(default_factory=dict[str, str])
     kind: str = "passage"
     near_duplicates: float | None = None
+    with_starter: bool = False
     max_memory_mb: int = 3000
     processes: int | None = None
 
@@ -154,6 +157,8 @@ def _silent(stage: str, done: int, total: int | None) -> None:
 def _build(sources: Sequence[Path], folder: Path, options: Options, tell: Progress) -> Built:
     check_columns(options.columns)
     files = [file for source in sources for file in find_files(source)]
+    if options.with_starter:
+        files.insert(0, write_starter(folder))
     if not files:
         raise SourceError("no source: name files or folders to read")
     inputs = [_input(file) for file in files]
@@ -209,6 +214,7 @@ def _build(sources: Sequence[Path], folder: Path, options: Options, tell: Progre
     if not unchanged:
         publish(draft, folder, manifest)
     shutil.rmtree(work)
+    (folder / STARTER).unlink(missing_ok=True)
     clock.lap("sealing")
     return Built(manifest, unchanged, clock.seconds)
 

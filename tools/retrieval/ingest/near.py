@@ -18,10 +18,9 @@ BANDS = 12
 ROWS = 5
 PLACES = 64
 SHINGLE = 3
-_PRIME = np.uint64((1 << 61) - 1)
 _generator = np.random.default_rng(20_260_101)
-_FACTORS = _generator.integers(1, 1 << 29, PLACES, dtype=np.uint64)
-_OFFSETS = _generator.integers(0, 1 << 60, PLACES, dtype=np.uint64)
+_FACTORS = _generator.integers(0, 1 << 63, PLACES, dtype=np.uint64) * np.uint64(2) + np.uint64(1)
+_OFFSETS = _generator.integers(0, 1 << 63, PLACES, dtype=np.uint64)
 
 
 def signature(terms: str) -> bytes:
@@ -30,9 +29,9 @@ def signature(terms: str) -> bytes:
     count = max(1, len(words) - SHINGLE + 1)
     hashed = (zlib.crc32(" ".join(words[at : at + SHINGLE]).encode()) for at in range(count))
     shingles = np.fromiter(hashed, dtype=np.uint64, count=count)
-    # The factors are small enough for the products of 32 and 29 bits, and the sums, to fit into 64 bits.
-    permuted = (shingles[:, None] * _FACTORS[None, :] + _OFFSETS[None, :]) % _PRIME
-    return (permuted.min(axis=0) & np.uint64(0xFFFFFFFF)).astype("<u4").tobytes()
+    # Multiply-shift (Dietzfelbinger et al., 1997): arithmetic modulo 2^64, of which the upper half is taken.
+    permuted = (shingles[:, None] * _FACTORS[None, :] + _OFFSETS[None, :]) >> np.uint64(32)
+    return permuted.min(axis=0).astype("<u4").tobytes()
 
 
 def near_duplicates(signatures: NDArray[np.uint32], threshold: float) -> NDArray[np.bool_]:
