@@ -219,3 +219,34 @@ def test_an_interrupted_run_keeps_what_it_played(medgym: Any, monkeypatch: pytes
     assert result.code == 130
     assert len(result.rows) == 2
     assert medgym("replay", "out", "--json").rows == [{"episodes": 2, "differences": 0}]
+
+
+def test_run_and_replay_with_another_literature(medgym: Any, ward_literature: Path, lean_literature: Path) -> None:
+    chosen = ("--domain", "medical_qa", "--n", 2)
+    assert medgym("run", *chosen, "--literature", ward_literature, "--out", "own", "--json").code == 0
+    assert json.loads(Path("own", "run.json").read_text())["literature"] == str(ward_literature)
+    assert medgym("replay", "own", "--literature", ward_literature, "--json").rows == [
+        {"episodes": 2, "differences": 0}
+    ]
+    medgym("replay", "own").failed(2, FILE_NAME, "corpus hash", "--literature DIR")
+    assert medgym("run", *chosen, "--out", "starter").code == 0
+    assert json.loads(Path("starter", "run.json").read_text())["literature"] is None
+    medgym("replay", "starter", "--literature", ward_literature).failed(2, "was worked with the starter literature")
+    for command in ("run", "play"):
+        medgym(command, "--literature", lean_literature, "--out", "no").failed(2, "lacks 4 of", "--with-starter")
+        medgym(command, "--literature", "nowhere", "--out", "no").failed(2, "holds no index")
+    assert not Path("no").exists()
+    medgym("replay", "own", "--literature", "nowhere").failed(2, "holds no index")
+
+
+def test_a_play_with_another_literature_is_resumed_with_it(
+    medgym: Any, ward_literature: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chosen = ("play", "--domain", "medical_qa", "--seed", 4, "--literature", ward_literature, "--json")
+    assert medgym(*chosen, "--out", "whole").code == 0
+    interrupt_at(monkeypatch, 3)
+    medgym(*chosen, "--out", "parts").failed(1, "left; resume it with")
+    assert medgym("play", "--resume", "last", "--json").code == 0
+    (stored,) = read_file(Path("parts", FILE_NAME))
+    assert stored.corpus_hash is not None
+    assert Path("parts", FILE_NAME).read_bytes() == Path("whole", FILE_NAME).read_bytes()

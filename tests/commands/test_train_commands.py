@@ -66,6 +66,7 @@ def test_options_without_a_recipe_are_refused(medgym: Any, option: tuple[object,
         (("--recipe", "grpo", "--set", "steps"), "section.key=value"),
         (("--recipe", "gspo", "--set", "batch.updates=1"), "set batch.updates = 2"),
         (("--recipe", "grpo", "--processes", "0", "--dry-run"), "--processes"),
+        (("--recipe", "grpo", "--set", "tasks.literature=nowhere", "--dry-run"), "tasks.literature = 'nowhere'"),
     ],
 )
 def test_a_mistake_is_one_line(medgym: Any, arguments: tuple[str, ...], said: str) -> None:
