@@ -16,6 +16,7 @@ from rich.table import Table
 from ..env.briefing import PromptForm
 from ..env.domain import find_task, load_domain
 from ..env.domain_ids import domain_names
+from ..env.literature import case_literature
 from ..env.task import Split, Task
 from ..env.trajectory import FILE_NAME, Trajectory, append
 from ..tools.cache import state_root
@@ -40,6 +41,9 @@ BaseUrl = Annotated[str | None, typer.Option("--base-url", help="openai: address
 Dtype = Annotated[str, typer.Option("--dtype", help="local: float32, bfloat16 or auto.")]
 Threads = Annotated[int | None, typer.Option("--threads", min=1, help="local: torch threads; default: by trial.")]
 CacheDir = Annotated[Path | None, typer.Option("--cache-dir", help="Where indices and models are cached.")]
+LiteratureFolder = Annotated[
+    Path | None, typer.Option("--literature", help="An index made by `kb build --with-starter`; default: the starter.")
+]
 StateDir = Annotated[Path | None, typer.Option("--state-dir", help="Where interrupted plays are kept.")]
 Brief = Annotated[bool, typer.Option("--brief", help="A short system prompt, for small contexts.")]
 
@@ -91,6 +95,7 @@ def play(
     dtype: Dtype = "auto",
     threads: Threads = None,
     brief: Brief = False,
+    literature: LiteratureFolder = None,
     out: Out = None,
     resume: Annotated[
         str | None, typer.Option("--resume", help="Continue an interrupted play: its id, or 'last'.")
@@ -112,9 +117,11 @@ def play(
         options = _options(guided, max_new_tokens, temperature, base_url, dtype, threads, cache_dir)
         chosen = _pick(domain, task, suite, seed)
         folder = _out(out, policy)
-        finished = new_play(
-            root, PlaySettings(chosen.id, suite, seed, policy, patient, max_turns, brief, str(folder), options), output
+        place = _literature(literature)
+        settings = PlaySettings(
+            chosen.id, suite, seed, policy, patient, max_turns, brief, str(folder), options, literature=place
         )
+        finished = new_play(root, settings, output)
     output.emit(finished)
 
 
@@ -143,6 +150,7 @@ def run(
     dtype: Dtype = "auto",
     threads: Threads = None,
     brief: Brief = False,
+    literature: LiteratureFolder = None,
     out: Out = None,
     cache_dir: CacheDir = None,
     as_json: Json = False,
@@ -151,19 +159,20 @@ def run(
     output = Output(as_json)
     options = _options(guided, max_new_tokens, temperature, base_url, dtype, threads, cache_dir)
     pairs = draw_tasks(domain, suite, split, n, seed)
+    place = _literature(literature)
     made = ready(policy, options, output)
     folder = _out(out, policy)
     prepare_folder(folder)
     path = folder / FILE_NAME
     config = {"policy": policy, "domain": domain, "suite": suite, "split": split, "n": n, "seed": seed, "brief": brief}
-    config |= {"max_turns": max_turns, "sampling": dict(made.sampling)}
+    config |= {"max_turns": max_turns, "literature": place, "sampling": dict(made.sampling)}
     (folder / "run.json").write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
     rewards: list[float] = []
     with output.progress() as shown, (folder / "timings.csv").open("a", encoding="utf-8") as timings:
         bar = shown.add_task(f"{policy}", total=len(pairs))
         started = time.perf_counter()
         for trajectory in _played(
-            run_many(made, pairs, suite=suite, max_turns=max_turns, form=PromptForm(brief=brief))
+            run_many(made, pairs, suite=suite, max_turns=max_turns, form=PromptForm(brief=brief), literature=place)
         ):
             append(path, trajectory)
             rewards.append(_composite(trajectory))
@@ -194,6 +203,12 @@ def draw_tasks(domain: str | None, suite: str, split: str | None, n: int, seed: 
     order = pool[:]
     random.Random(seed).shuffle(order)
     return [(order[index % len(order)], seed + index) for index in range(n)]
+
+
+def _literature(folder: Path | None) -> str | None:
+    """Where it lies, once it is known that cases can be worked with it."""
+    case_literature(folder)
+    return None if folder is None else str(folder.resolve())
 
 
 def _out(out: Path | None, policy: str) -> Path:

@@ -95,13 +95,13 @@ class _Nodes:
         self.models: dict[str, tuple[Episode, BaseChatModel]] = {}
 
     def begin(self, state: AgentState, config: RunnableConfig) -> Update:
-        """Open the case; the state needs `task`, and may give `suite` and `seed`."""
+        """Open the case; the state needs `task`, and may give `suite`, `seed` and `literature`."""
         full = cast("AgentState", {"suite": "v1", "seed": 0, "closed": [], "messages": [], **state})
         full["run"] = uuid4().hex
         episode = self.sessions.at(_thread(config, full), full).episode
         messages = opening_messages(episode, form_of(state))
         given = {name: full[name] for name in ("suite", "seed", "run")}
-        return {**given, "messages": messages, "ended": "", "open": None}
+        return {**given, "corpus_hash": episode.corpus_hash, "messages": messages, "ended": "", "open": None}
 
     def policy(self, state: AgentState, config: RunnableConfig) -> Update:
         """Ask the model for one message."""

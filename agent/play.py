@@ -49,6 +49,7 @@ class PlaySettings:
     brief: bool
     out: str
     options: PolicyOptions
+    literature: str | None = None
 
 
 def _sessions_dir(root: Path) -> Path:
@@ -224,7 +225,9 @@ def _drive(agent: Agent, thread: str, settings: PlaySettings, output: Output) ->
     if not held.values:
         task = find_task(settings.task, settings.suite)
         limit, form = settings.max_turns, PromptForm(brief=settings.brief)
-        given = start_state(task, settings.seed, suite=settings.suite, max_turns=limit, form=form)
+        given = start_state(
+            task, settings.seed, suite=settings.suite, max_turns=limit, form=form, literature=settings.literature
+        )
     elif held.interrupts:
         given = Command(resume=_confirm(cast("Mapping[str, object]", held.interrupts[0].value), output))
     elif held.values.get("ended"):

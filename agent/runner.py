@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from pathlib import Path
 
 from langchain_core.runnables import RunnableConfig
 
@@ -21,15 +22,22 @@ RECURSION_LIMIT = 10_000  # graph steps; the episode's own budget ends long befo
 
 
 def start_state(
-    task: Task, seed: int, *, suite: str = "v1", max_turns: int | None = None, form: PromptForm | None = None
+    task: Task,
+    seed: int,
+    *,
+    suite: str = "v1",
+    max_turns: int | None = None,
+    form: PromptForm | None = None,
+    literature: Path | str | None = None,
 ) -> AgentState:
-    """The graph's input for an episode."""
+    """The graph's input for an episode; `literature` is the folder of an index, None the starter."""
     form = form or PromptForm()
     return AgentState(
         task=task.id,
         suite=suite,
         seed=seed,
         max_turns=max_turns,
+        literature=None if literature is None else str(Path(literature).resolve()),
         brief=form.brief,
         specs=form.specs,
         observation_limit=form.observation_limit,
@@ -52,15 +60,19 @@ def run_episode(
     suite: str = "v1",
     max_turns: int | None = None,
     form: PromptForm | None = None,
+    literature: Path | str | None = None,
 ) -> Trajectory:
     """Play one episode to its end; headless, so that what wants a human's word is refused.
 
     Where the policy's context is full the case is left: its trajectory has `ended` empty.
+
+    Raises:
+        LiteratureError: cases cannot be worked with the index in the folder `literature`.
     """
     thread = f"{task.id}/{seed}/{policy.name}"
     recorder = Recorder()
     with recording(recorder):
-        state = start_state(task, seed, suite=suite, max_turns=max_turns, form=form)
+        state = start_state(task, seed, suite=suite, max_turns=max_turns, form=form, literature=literature)
         with suppress(ContextLengthError):  # the case is left as it stands: nothing submitted, what was done is kept
             agent.graph.invoke(state, thread_config(thread))  # pyright: ignore[reportUnknownMemberType]
     episode = agent.sessions.close(thread)
@@ -97,12 +109,15 @@ def run_many(
     suite: str = "v1",
     max_turns: int | None = None,
     form: PromptForm | None = None,
+    literature: Path | str | None = None,
     done: Callable[[Trajectory], None] | None = None,
 ) -> Iterator[Trajectory]:
     """Play (task, seed) pairs one after the other, each trajectory as it finishes."""
     agent = build_agent(policy.model_for, guided=policy.guided, max_new_tokens=policy.max_new_tokens)
     for task, seed in tasks:
-        trajectory = run_episode(agent, policy, task, seed, suite=suite, max_turns=max_turns, form=form)
+        trajectory = run_episode(
+            agent, policy, task, seed, suite=suite, max_turns=max_turns, form=form, literature=literature
+        )
         if done is not None:
             done(trajectory)
         yield trajectory

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from ..env.domain import find_task
 from ..env.episode import Episode, EpisodeOver, Review, Turn
+from ..env.literature import case_literature
 from ..env.patient import PatientSeat, RulePatient
 from ..env.replay import RecordedPatient
 from ..env.task import Interview
@@ -20,22 +21,25 @@ SeatFor = Callable[[Interview], PatientSeat]
 
 
 class LogMismatch(RuntimeError):
-    """The stored log cannot be replayed into this version's episode."""
+    """The stored log cannot be replayed: this version's episode, or the literature, is another."""
 
 
 @dataclass(slots=True)
 class Session:
-    """A live episode, the turn being carried out, and the call under review."""
+    """A live episode, the turn being carried out, the call under review, and the folder of its literature."""
 
     episode: Episode
     turn: Turn | None = None
     review: Review | None = None
+    literature: str | None = None
 
     def stands_at(self, state: AgentState) -> bool:
         """Whether the episode is where the state's log ends, and came there by the same messages and words."""
         episode, opened = self.episode, state.get("open")
         limit = state.get("max_turns") or episode.task.max_turns
         if (episode.task.id, episode.seed) != (state["task"], state["seed"]):
+            return False
+        if self.literature != state.get("literature"):
             return False
         if episode.max_turns != min(limit, episode.task.max_turns):
             return False
@@ -80,8 +84,12 @@ class Sessions:
 
     def _rebuild(self, state: AgentState) -> Session:
         task = find_task(state["task"], state["suite"])
-        episode = Episode(task, state["seed"], max_turns=state.get("max_turns"))
-        session = Session(episode)
+        folder, begun_with = state.get("literature"), state.get("corpus_hash")
+        literature = case_literature(folder)
+        episode = Episode(task, state["seed"], max_turns=state.get("max_turns"), literature=literature)
+        if begun_with is not None and begun_with != episode.corpus_hash:
+            raise LogMismatch(f"the literature in {folder} is not what it was when the case was begun")
+        session = Session(episode, literature=folder)
         for entry in state["closed"]:
             episode.close_turn(self._again(session, entry))
             session.turn = None

@@ -27,13 +27,16 @@ class AgentState(TypedDict):
     """One episode in the graph.
 
     `closed` and `open` are the log: with `task`, `suite` and `seed` they give the episode back. `run` names the live
-    episode where the caller gave no thread id.
+    episode where the caller gave no thread id. `literature` is the folder of another literature than the starter's,
+    `corpus_hash` what it held when the case was begun.
     """
 
     task: str
     suite: str
     seed: int
     max_turns: NotRequired[int | None]
+    literature: NotRequired[str | None]
+    corpus_hash: NotRequired[str | None]
     brief: NotRequired[bool]
     specs: NotRequired[SpecLevel]
     observation_limit: NotRequired[int | None]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, cast, get_args
 
@@ -13,10 +13,12 @@ from rich.table import Table
 
 from ..tools.console import FINDING, CommandError, Output, leave
 from ..tools.registry import all_tools
+from ..tools.retrieval.index import Index
 from .action import write_call
 from .domain import Domain, find_task, load_domain
 from .domain_ids import domain_names
 from .episode import Episode
+from .literature import LiteratureError, case_literature
 from .replay import Difference, differences
 from .suites import build_manifest, manifest_differences, read_manifest, write_manifest
 from .task import Split
@@ -26,6 +28,9 @@ from .validate import LIMITS, validate_domain
 Json = Annotated[bool, typer.Option("--json", help="One JSON object per line and nothing else.")]
 DomainName = Annotated[str | None, typer.Option("--domain", help="Folder name of a domain; default: all.")]
 Suite = Annotated[str, typer.Option("--suite", help="Frozen suite of tasks.")]
+LiteratureFolder = Annotated[
+    Path | None, typer.Option("--literature", help="An index made by `kb build --with-starter`; default: the starter.")
+]
 
 tools = typer.Typer(help="The tools: list them, try one.", no_args_is_help=True)
 tasks = typer.Typer(help="The cases: list them, rebuild a suite.", no_args_is_help=True)
@@ -165,16 +170,18 @@ def validate(
 
 def replay(
     path: Annotated[Path, typer.Argument(help="Folder of a run, or one trajectory file.", exists=True)],
+    literature: LiteratureFolder = None,
     as_json: Json = False,
 ) -> None:
     """Play stored trajectories again and compare observations, verdicts, reward, record; exit code 1 if any differ."""
     output = Output(as_json)
+    searched = case_literature(literature)
     episodes = total = 0
     with output.progress() as shown:
         bar = shown.add_task("replaying", total=None)
         for file in trajectory_files(path):
             for stored in _stored(file):
-                found = _differences(file, stored)
+                found = _differences(file, stored, searched)
                 episodes += 1
                 total += len(found)
                 shown.update(bar, completed=episodes)
@@ -196,8 +203,10 @@ def _stored(file: Path) -> Iterator[Trajectory]:
         raise CommandError(f"{file} is damaged: {error}") from error
 
 
-def _differences(file: Path, stored: Trajectory) -> list[Difference]:
+def _differences(file: Path, stored: Trajectory, literature: Callable[[], Index] | None) -> list[Difference]:
     try:
-        return differences(stored)
+        return differences(stored, literature=literature)
+    except LiteratureError as error:
+        raise CommandError(f"{file}: {error}") from error
     except KeyError as error:
         raise CommandError(f"{file}: the trajectory of {stored.task} cannot be replayed: {error.args[0]}") from error

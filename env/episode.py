@@ -22,6 +22,7 @@ from ..tools.retrieval.index import Index
 from ..tools.spec import Effect, ToolSpec
 from .action import Action, Call, Malformed, parse_action
 from .domain import Domain, load_domain
+from .literature import own_corpus_hash
 from .patient import PatientSeat, RulePatient
 from .reward import Reward, score
 from .safety import Proposal, Verdict, judge
@@ -120,6 +121,7 @@ class Episode:
         self.seed = seed
         self.domain = domain or load_domain(task.domain)
         self.record = Record(task.chart)
+        self._literature = literature
         self.desk = Desk(self.record, task.shelf(self.domain), literature or _starter)
         self.patient: PatientSeat = patient or RulePatient(task.interview)
         self.turns: list[Turn] = []
@@ -145,6 +147,11 @@ class Episode:
         if self._reward is None:
             self._reward = score(self)
         return self._reward
+
+    @property
+    def corpus_hash(self) -> str | None:
+        """Of the literature; None where it is the starter's."""
+        return None if self._literature is None else own_corpus_hash(self._literature())
 
     @property
     def turns_left(self) -> int:

@@ -6,6 +6,7 @@ the case ends, then the composite; `info` carries the breakdown.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import gymnasium
@@ -14,6 +15,7 @@ from gymnasium.error import ResetNeeded
 from .briefing import system_prompt
 from .domain import find_task, load_domain
 from .episode import Episode
+from .literature import case_literature
 from .spaces import ClinicalText
 from .task import Task
 
@@ -30,6 +32,7 @@ class ClinicalEnv(gymnasium.Env[str, str]):
         task_id: always this task.
         suite: the frozen suite.
         render_mode: `ansi` returns the last turn as text, `human` prints it.
+        literature: folder of an index that holds the starter's passages; None: the starter literature.
     """
 
     metadata: ClassVar[dict[str, Any]] = {  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -44,12 +47,14 @@ class ClinicalEnv(gymnasium.Env[str, str]):
         task_id: str | None = None,
         suite: str = "v1",
         render_mode: Literal["ansi", "human"] | None = None,
+        literature: Path | str | None = None,
     ) -> None:
         if render_mode is not None and render_mode not in self.metadata["render_modes"]:
             raise ValueError(f"render_mode {render_mode!r} is not one of {self.metadata['render_modes']}")
         self.render_mode = render_mode
         self.suite = suite
         self.domain = load_domain(domain)
+        self._literature = case_literature(literature)
         self._tasks = self._select(split, task_id)
         self.observation_space = ClinicalText(OBSERVATION_LENGTH)
         self.action_space = ClinicalText(ACTION_LENGTH)
@@ -69,7 +74,8 @@ class ClinicalEnv(gymnasium.Env[str, str]):
         wanted = (options or {}).get("task_id")
         index = int(self.np_random.integers(len(self._tasks))) if wanted is None else 0
         task = self._tasks[index] if wanted is None else find_task(str(wanted), self.suite)
-        self.episode = Episode(task, seed=seed or 0, domain=self.domain if task.domain == self.domain.name else None)
+        domain = self.domain if task.domain == self.domain.name else None
+        self.episode = Episode(task, seed=seed or 0, domain=domain, literature=self._literature)
         if self.render_mode == "human":
             self._show(self.episode.opening)
         return self.episode.opening, {

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import cast
 
+from ..tools.retrieval.index import Index
 from .domain import find_task
 from .episode import Episode
+from .literature import LiteratureError
 from .patient import PatientSeat, Reply, RulePatient
 from .trajectory import Trajectory
 
@@ -34,14 +37,22 @@ class RecordedPatient:
         return Reply(next(self._replies, ""), self._rules.topics(speech))
 
 
-def replay(stored: Trajectory, *, human_patient: bool = False) -> Episode:
-    """Play a trajectory's messages again, confirmations as recorded; the episode as it stands afterwards."""
+def replay(
+    stored: Trajectory, *, human_patient: bool = False, literature: Callable[[], Index] | None = None
+) -> Episode:
+    """Play a trajectory's messages again, confirmations as recorded; the episode as it stands afterwards.
+
+    Raises:
+        LiteratureError: `literature` (None: the starter) is not what the trajectory was worked with.
+    """
     task = find_task(stored.task, stored.suite)
     rules = RulePatient(task.interview)
     replies = [str(turn["reply"]) for turn in stored.turns if turn["speech"]]
     patient: PatientSeat = RecordedPatient(rules, replies) if human_patient else rules
     limit = stored.sampling.get("max_turns")
-    episode = Episode(task, stored.seed, patient=patient, max_turns=limit if isinstance(limit, int) else None)
+    max_turns = limit if isinstance(limit, int) else None
+    episode = Episode(task, stored.seed, patient=patient, max_turns=max_turns, literature=literature)
+    _check_literature(stored, episode.corpus_hash)
     for turn in stored.turns:
         if episode.ended is not None:
             break
@@ -54,10 +65,29 @@ def replay(stored: Trajectory, *, human_patient: bool = False) -> Episode:
     return episode
 
 
-def differences(stored: Trajectory) -> list[Difference]:
-    """Where a replay differs from what was stored: observations, calls, verdicts, reward, end, record."""
+def _check_literature(stored: Trajectory, given: str | None) -> None:
+    wanted = stored.corpus_hash
+    if wanted == given:
+        return
+    if wanted is None:
+        raise LiteratureError(
+            f"the trajectory of {stored.task} was worked with the starter literature: replay it without --literature"
+        )
+    there = "" if given is None else f", not {given}"
+    raise LiteratureError(
+        f"the trajectory of {stored.task} was worked with another literature than the starter's: give the index whose "
+        f"corpus hash is {wanted}{there} (`medgym kb info` shows it) with --literature DIR"
+    )
+
+
+def differences(stored: Trajectory, *, literature: Callable[[], Index] | None = None) -> list[Difference]:
+    """Where a replay differs from what was stored: observations, calls, verdicts, reward, end, record.
+
+    Raises:
+        LiteratureError: see `replay`.
+    """
     human = bool(stored.sampling.get("human_patient"))
-    episode = replay(stored, human_patient=human)
+    episode = replay(stored, human_patient=human, literature=literature)
     again = Trajectory.of(episode, stored.policy, suite=stored.suite)
     found: list[Difference] = []
 

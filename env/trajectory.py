@@ -56,6 +56,7 @@ class Trajectory:
         tokens: what `agent.recorder` kept, or None where no token ids were seen.
         sampling: the policy's settings.
         versions: format and program version.
+        corpus_hash: of the literature; None, and not written, where it was the starter's.
     """
 
     task: str
@@ -73,6 +74,7 @@ class Trajectory:
     tokens: Mapping[str, object] | None = None
     sampling: Mapping[str, object] = field(default_factory=dict[str, object])
     versions: Mapping[str, object] = field(default_factory=dict[str, object])
+    corpus_hash: str | None = None
 
     @classmethod
     def of(
@@ -101,6 +103,7 @@ class Trajectory:
             tokens=tokens,
             sampling=dict(sampling or {}),
             versions={"format_version": FORMAT_VERSION, "medgym": __version__},
+            corpus_hash=episode.corpus_hash,
         )
 
     @property
@@ -110,7 +113,9 @@ class Trajectory:
 
     def to_json(self) -> dict[str, object]:
         """Plain JSON with `format_version` first."""
-        body = {name: getattr(self, name) for name in self.__slots__ if name != "versions"}
+        body = {name: getattr(self, name) for name in _FIELDS}
+        if self.corpus_hash is not None:
+            body["corpus_hash"] = self.corpus_hash
         return {**self.versions, **body, "turns": list(self.turns), "verdicts": list(self.verdicts)}
 
     @classmethod
@@ -121,18 +126,21 @@ class Trajectory:
             raise TrajectoryError(
                 f"format_version {version!r} is not readable here: this medgym reads {FORMAT_VERSION}"
             )
-        names = [name for name in cls.__slots__ if name != "versions"]
-        missing = [name for name in names if name not in stored]
+        missing = [name for name in _FIELDS if name not in stored]
         if missing:
             raise TrajectoryError(f"fields missing: {', '.join(missing)}")
         lists = [name for name in ("turns", "verdicts") if not isinstance(stored[name], list)]
         if lists:
             raise TrajectoryError(f"not a list: {', '.join(lists)}")
-        values = {name: stored[name] for name in names}
+        values = {name: stored[name] for name in _FIELDS}
+        values["corpus_hash"] = stored.get("corpus_hash")
         values["turns"] = tuple(cast("Sequence[Mapping[str, object]]", stored["turns"]))
         values["verdicts"] = tuple(cast("Sequence[Mapping[str, object]]", stored["verdicts"]))
         values["versions"] = {"format_version": version, "medgym": stored.get("medgym", "")}
         return cls(**values)  # pyright: ignore[reportArgumentType]
+
+
+_FIELDS = tuple(name for name in Trajectory.__slots__ if name not in ("versions", "corpus_hash"))
 
 
 def _turn_json(turn: Turn) -> dict[str, object]:

@@ -1,4 +1,5 @@
-"""Which tasks a run learns from and is validated on: the first of a seeded shuffle, the same in every process.
+"""Which tasks a run learns from and is validated on: the first of a seeded shuffle, the same in every process; and the
+literature that they are worked with.
 
 Owns the choice only; playing tasks is the rollout's and the demonstrations'.
 """
@@ -6,11 +7,14 @@ Owns the choice only; playing tasks is the rollout's and the demonstrations'.
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from ..env.domain import load_domain
 from ..env.domain_ids import domain_names
+from ..env.literature import LiteratureError, case_literature
 from ..env.task import Task
+from ..tools.retrieval.index import Index
 from .recipe import Recipe, RecipeError
 from .sections import Tasks
 
@@ -39,6 +43,18 @@ def pick_cases(recipe: Recipe) -> Cases:
     train = _drawn(tasks, tasks.train_split, recipe.seed)[: tasks.train_limit]
     val = train if tasks.val_on_train else _drawn(tasks, tasks.val_split, recipe.seed)
     return Cases(tuple(train), tuple(val[: tasks.val_limit]))
+
+
+def literature_of(recipe: Recipe) -> Callable[[], Index] | None:
+    """The literature that the recipe means, for `Episode`; None is the starter.
+
+    Raises:
+        RecipeError: its tasks cannot be worked with it.
+    """
+    try:
+        return case_literature(recipe.tasks.literature or None)
+    except LiteratureError as error:
+        raise RecipeError(f"tasks.literature = {recipe.tasks.literature!r}: {error}") from error
 
 
 def _drawn(tasks: Tasks, split: str, seed: int) -> list[Task]:

@@ -22,7 +22,7 @@ from typing import Any, cast
 from accelerate.utils import set_seed
 
 from ..tools.console import Output
-from .cases import pick_cases
+from .cases import literature_of, pick_cases
 from .mechanisms import Mechanisms
 from .memory import keep_freed_memory
 from .models import load_student, save_policy
@@ -59,9 +59,10 @@ def launch(recipe: Recipe, out: Path, *, resume: bool, output: Output) -> dict[s
         Interrupted: Ctrl-C; a checkpoint was written.
         MechanismSilentError: the run is over and saved, but a mechanism that is on never fired.
         StoppedByDetector: a detector whose action is `stop` fired.
-        RecipeError: the engine that accelerate was launched with cannot run it.
+        RecipeError: the engine that accelerate was launched with cannot run it, or its literature cannot be used.
     """
     check_sharding(recipe, resume=resume)
+    literature_of(recipe)
     if recipe.model.keep_memory:
         keep_freed_memory()
     process = this_process()
@@ -123,7 +124,10 @@ def _dashboard(run: Run, stage: str, output: Output) -> Generator[None]:
 def _producer(run: Run, loaded: Any, rank: int) -> RolloutProducer:
     recipe = run.recipe
     store = TrajectoryStore(run.out / "trajectories" / f"rank{rank}.jsonl.zst")
-    return RolloutProducer(loaded, recipe.rollout, seed=recipe.seed, suite=recipe.tasks.suite, store=store)
+    tasks = recipe.tasks
+    return RolloutProducer(
+        loaded, recipe.rollout, seed=recipe.seed, suite=tasks.suite, literature=tasks.literature or None, store=store
+    )
 
 
 def _rewind(run: Run, work: Work, order: list[str], stage: str) -> None:

@@ -17,7 +17,7 @@ from ..env.baselines.play import expert
 from ..env.briefing import cut_middle, system_prompt
 from ..env.domain import load_domain
 from ..env.episode import Episode
-from .cases import pick_cases
+from .cases import literature_of, pick_cases
 from .curriculum import first_form
 from .recipe import Recipe, to_json
 from .shapes import Shape, shape_of
@@ -125,7 +125,7 @@ def make_plan(recipe: Recipe, processes: int = 1) -> Plan:
     """What the recipe will need with that many processes. Loads no weights and not even torch.
 
     Raises:
-        RecipeError: its tasks do not exist.
+        RecipeError: its tasks do not exist, or its literature cannot be used.
         ValueError: `processes` is below 1.
     """
     if processes < 1:
@@ -195,11 +195,11 @@ def rows_per_step(recipe: Recipe) -> int:
 def expert_episode(recipe: Recipe) -> EpisodeSize:
     """Tokens of an episode as the expert plays the first of the run's own tasks."""
     rollout = recipe.rollout
-    form = first_form(recipe)
+    form, literature = first_form(recipe), literature_of(recipe)
     per_token = CHARACTERS_PER_TOKEN.get(recipe.model.path, OTHER_CHARACTERS_PER_TOKEN)
     sizes: list[tuple[int, int, int]] = []
     for task in pick_cases(recipe).train[:PLAYED]:
-        episode = play_script(Episode(task, max_turns=rollout.max_turns), expert)
+        episode = play_script(Episode(task, max_turns=rollout.max_turns, literature=literature), expert)
         domain = load_domain(task.domain)
         prompt = system_prompt(domain, task.shelf(domain).offered(), form) + episode.opening
         cut = [cut_middle(call.result, form.observation_limit) for turn in episode.turns for call in turn.calls]

@@ -57,10 +57,14 @@ class Tiny(Section):
 
 
 class Tasks(Section):
-    """Which cases. `train_limit` and `val_limit` take the first N of a seeded shuffle; None takes all."""
+    """Which cases. `train_limit` and `val_limit` take the first N of a seeded shuffle; None takes all.
+
+    `literature` is the folder of an index made by `kb build --with-starter`, "" the starter literature.
+    """
 
     domains: tuple[str, ...] = ()
     suite: str = "v1"
+    literature: str = ""
     train_split: str = "train"
     val_split: str = "val"
     train_limit: Positive | None = None

@@ -22,8 +22,7 @@ from ..env.baselines.play import expert
 from ..env.briefing import PromptForm, cut_middle, system_prompt
 from ..env.domain import load_domain
 from ..env.episode import Episode
-from ..env.task import Task
-from .cases import pick_cases
+from .cases import literature_of, pick_cases
 from .recipe import Recipe, RecipeError
 from .sections import Tiny
 
@@ -74,18 +73,18 @@ def tiny_folder(recipe: Recipe, cache_dir: Path, say: Callable[[str], None]) -> 
 
 def texts_of(recipe: Recipe) -> Iterable[str]:
     """What the model will read and is to write: system prompts, tickets, messages of the expert, observations."""
-    cases = pick_cases(recipe)
+    cases, literature = pick_cases(recipe), literature_of(recipe)
     rollout = recipe.rollout
     levels = ("full", "arguments", "names", "none") if recipe.curriculum.enabled else (rollout.specs,)
     forms = [PromptForm(rollout.brief, level, rollout.observation_limit) for level in levels]
     for task in {task.id: task for task in (*cases.train[:PLAYED], *cases.val[:PLAYED])}.values():
         domain = load_domain(task.domain)
         yield from (system_prompt(domain, task.shelf(domain).offered(), form) for form in forms)
-        yield from _transcript(task, rollout.observation_limit)
+        episode = play_script(Episode(task, literature=literature), expert)
+        yield from _transcript(episode, rollout.observation_limit)
 
 
-def _transcript(task: Task, limit: int | None) -> Iterable[str]:
-    episode = play_script(Episode(task), expert)
+def _transcript(episode: Episode, limit: int | None) -> Iterable[str]:
     yield episode.opening
     for turn in episode.turns:
         yield turn.text

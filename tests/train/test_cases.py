@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from medgym.train.cases import pick_cases
-from medgym.train.recipe import RecipeError, parse_recipe
+from medgym.env.literature import case_literature
+from medgym.tools.console import Output
+from medgym.train.cases import literature_of, pick_cases
+from medgym.train.recipe import Recipe, RecipeError, parse_recipe
+
+
+def recipe_of(seed: int = 0, **tasks: Any) -> Recipe:
+    return parse_recipe({"name": "t", "algorithm": "grpo", "seed": seed, "tasks": tasks})
 
 
 def cases(seed: int = 0, **tasks: Any) -> Any:
-    return pick_cases(parse_recipe({"name": "t", "algorithm": "grpo", "seed": seed, "tasks": tasks}))
+    return pick_cases(recipe_of(seed, **tasks))
 
 
 def test_splits_domains_and_limits() -> None:
@@ -39,3 +46,22 @@ def test_validation_on_the_training_cases_only_where_it_is_asked_for() -> None:
 def test_a_split_without_tasks_is_refused() -> None:
     with pytest.raises(RecipeError, match=r"no task of split 'nope'.*tasks\.train_split"):
         cases(train_split="nope")
+
+
+def test_the_literature_is_the_starter_or_the_one_that_is_named(ward_literature: Path) -> None:
+    assert literature_of(recipe_of()) is None
+    named, opened = literature_of(recipe_of(literature=str(ward_literature))), case_literature(ward_literature)
+    assert named is not None
+    assert opened is not None
+    assert named() is opened()
+
+
+def test_a_literature_that_cannot_be_used_is_refused_before_anything_starts(
+    tmp_path: Path, lean_literature: Path
+) -> None:
+    from medgym.train.launch import launch
+
+    for folder, said in ((tmp_path / "none", "holds no index"), (lean_literature, "lacks 4 of the starter's")):
+        with pytest.raises(RecipeError, match=rf"tasks\.literature = '.*{said}"):
+            launch(recipe_of(literature=str(folder)), tmp_path / "run", resume=False, output=Output(True))
+    assert not (tmp_path / "run").exists()

@@ -71,6 +71,7 @@ class RolloutProducer:
         settings: limits and sampling.
         seed: of the run.
         suite: where the tasks come from.
+        literature: folder of the index that they are worked with; None: the starter.
         store: takes every trajectory as it finishes; None keeps none.
     """
 
@@ -81,12 +82,14 @@ class RolloutProducer:
         *,
         seed: int = 0,
         suite: str = "v1",
+        literature: str | None = None,
         store: TrajectoryStore | None = None,
     ) -> None:
         self.loaded = loaded
         self.settings = settings
         self.seed = seed
         self.suite = suite
+        self.literature = literature
         self.store = store
         self.form = PromptForm(settings.brief, settings.specs, settings.observation_limit)
         self._playing = 0
@@ -176,7 +179,14 @@ class RolloutProducer:
         recorder = Recorder()
         finish: Finish | None = None
         error = ""
-        state = start_state(plan.task, seed, suite=self.suite, max_turns=self.settings.max_turns, form=self.form)
+        state = start_state(
+            plan.task,
+            seed,
+            suite=self.suite,
+            max_turns=self.settings.max_turns,
+            form=self.form,
+            literature=self.literature,
+        )
         try:
             with recording(recorder):
                 agent.graph.invoke(state, thread_config("row"))  # pyright: ignore[reportUnknownMemberType]

@@ -23,6 +23,8 @@ from ...env.briefing import PromptForm
 from ...env.episode import CallRecord, Episode, Turn
 from ...env.task import Task
 from ...env.trajectory import Trajectory, trajectory_files
+from ...tools.retrieval.index import Index
+from ..cases import literature_of
 from ..curriculum import reached_forms
 from ..recipe import Recipe
 from ..rollout.store import whole_trajectories
@@ -145,11 +147,16 @@ def demonstration_rows(
 
     Raises:
         DemonstrationError: nothing is left, a prompt does not fit, or a recording is not the student's.
+        RecipeError: the literature cannot be used.
         TrajectoryError: a file cannot be read.
     """
     settings, forms = recipe.demonstrations, reached_forms(recipe)
     if settings.source == EXPERT:
-        sources = [expert_rows(tasks, chat_format, form, max_turns=recipe.rollout.max_turns) for form in forms]
+        played = literature_of(recipe)
+        sources = [
+            expert_rows(tasks, chat_format, form, max_turns=recipe.rollout.max_turns, literature=played)
+            for form in forms
+        ]
     else:
         folder = Path(settings.source)
         if not folder.exists():
@@ -179,11 +186,16 @@ def demonstration_rows(
 
 
 def expert_rows(
-    tasks: Iterable[Task], chat_format: ChatFormat, form: PromptForm | None = None, *, max_turns: int | None = None
+    tasks: Iterable[Task],
+    chat_format: ChatFormat,
+    form: PromptForm | None = None,
+    *,
+    max_turns: int | None = None,
+    literature: Callable[[], Index] | None = None,
 ) -> Iterator[SupervisedRow]:
     """The oracle at work, one row per task. It reads whole observations; the row holds them as `form` shows them."""
     for task in tasks:
-        episode = Episode(task, max_turns=max_turns)
+        episode = Episode(task, max_turns=max_turns, literature=literature)
         opening = opening_messages(episode, form)
         play_script(episode, POLICIES[EXPERT])
         reward = float(episode.reward.to_json()["composite"] or 0.0)

@@ -16,6 +16,7 @@ from medgym.agent.policies.local import MicroBatcher
 from medgym.agent.policies.local.request import SampleOutput, SampleRequest
 from medgym.agent.policies.local.sampler import Sampler
 from medgym.agent.recorder import ForkError
+from medgym.env.literature import case_literature
 from medgym.env.replay import differences
 from medgym.env.trajectory import read_file
 from medgym.train.cases import pick_cases
@@ -195,3 +196,12 @@ def test_a_store_goes_on_after_a_cut(setting: Any, tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-7])
     assert len(list(whole_trajectories(path))) == len(setting.plans) - 1
     assert len(TrajectoryStore(path)) == len(setting.plans) - 1
+
+
+def test_episodes_are_worked_with_the_literature_that_is_given(setting: Any, ward_literature: Path) -> None:
+    given = case_literature(ward_literature)
+    producer = RolloutProducer(setting.loaded, setting.rollout, seed=7, literature=str(ward_literature))
+    (row,) = producer.play(setting.plans[:1], setting.sampler)
+    assert row.trajectory is not None
+    assert row.trajectory.corpus_hash is not None
+    assert differences(row.trajectory, literature=given) == []

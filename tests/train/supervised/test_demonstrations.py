@@ -14,10 +14,11 @@ from medgym.agent.recorder import Recorder
 from medgym.env.baselines import POLICIES, play_script
 from medgym.env.briefing import PromptForm
 from medgym.env.episode import Episode
+from medgym.env.literature import case_literature
 from medgym.env.task import Task
 from medgym.env.trajectory import FILE_NAME, Trajectory, append
 from medgym.train.curriculum import first_form
-from medgym.train.recipe import Recipe
+from medgym.train.recipe import Recipe, RecipeError
 from medgym.train.supervised.demonstrations import (
     DemonstrationError,
     SupervisedRow,
@@ -247,6 +248,25 @@ def test_demonstrations_of_a_recipe(
     (again,) = demonstration_rows(recipe, tasks[:1], chat_format, say=told.append)
     assert again == whole
     assert "1 left out" in told[-1]
+
+
+def test_the_expert_searches_the_literature_of_the_recipe(
+    tasks: Sequence[Task],
+    chat_format: ChatFormat,
+    tiny_recipe: Callable[..., Recipe],
+    ward_literature: Path,
+    lean_literature: Path,
+) -> None:
+    def recipe(folder: Path) -> Recipe:
+        limits = {"max_turns": None, "observation_limit": None}
+        return tiny_recipe(tasks={"literature": str(folder)}, rollout=limits, demonstrations={"max_length": 100_000})
+
+    (row,) = demonstration_rows(recipe(ward_literature), tasks[:1], chat_format)
+    form = PromptForm(brief=True, specs="names")
+    assert [row] == list(expert_rows(tasks[:1], chat_format, form, literature=case_literature(ward_literature)))
+    assert [row] != list(expert_rows(tasks[:1], chat_format, form))  # other scores, as words are rarer
+    with pytest.raises(RecipeError, match=r"tasks\.literature"):
+        demonstration_rows(recipe(lean_literature), tasks[:1], chat_format)
 
 
 def test_nothing_to_learn_from_is_an_error_that_says_why(
