@@ -23,8 +23,8 @@ from torch import Tensor, nn
 
 from ..agent.chat_format import ChatFormat
 from ..agent.policies.local import LoadedModel, MissingExtraError, load_policy
-from ..agent.policies.local.bars import no_progress_bars
 from ..env.briefing import PROTOCOL
+from ..tools.bars import no_progress_bars
 from .curriculum import served_form
 from .policy_card import card_text
 from .recipe import RESOLVED_FILE, Recipe, RecipeError, to_json

@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from ..agent.chat_format import CHATML_TEMPLATE
-from ..agent.policies.local.bars import no_progress_bars
 from ..env.baselines import play_script
 from ..env.baselines.play import expert
 from ..env.briefing import PromptForm, cut_middle, system_prompt
 from ..env.domain import load_domain
 from ..env.episode import Episode
+from ..tools.bars import no_progress_bars
 from .cases import literature_of, pick_cases
 from .recipe import Recipe, RecipeError
 from .sections import Tiny

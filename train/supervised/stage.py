@@ -19,7 +19,7 @@ from accelerate import PartialState
 from datasets import Dataset
 from transformers import PrinterCallback, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from ...agent.policies.local.bars import no_progress_bars
+from ...tools.bars import no_progress_bars
 from ..checkpoints import AtomicCheckpoints, CheckpointError
 from ..memory import FreedMemory
 from ..recipe import RecipeError

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias, cast
 
+from ....tools.bars import no_progress_bars
 from ...chat_format import ChatFormat, ChatTokenizer
-from .bars import no_progress_bars
 from .request import MissingExtraError
 from .smollm2 import Progress, smollm2_folder
 

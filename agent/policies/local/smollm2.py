@@ -17,8 +17,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias, cast
 
+from ....tools.bars import no_progress_bars
 from ...chat_format import CHATML_TEMPLATE
-from .bars import no_progress_bars
 from .request import MissingExtraError
 
 if TYPE_CHECKING:

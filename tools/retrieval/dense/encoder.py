@@ -5,8 +5,7 @@ a model is only ever taken from a local folder, never from a network.
 """
 
 import hashlib
-from collections.abc import Generator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -85,17 +84,3 @@ def model_hash(folder: Path, how: str) -> str:
 def model_name(folder: Path, fingerprint: str) -> str:
     """The last two parts of the path and twelve digits of the hash."""
     return f"{'/'.join(folder.parts[-2:])}@{fingerprint[:12]}"
-
-
-@contextmanager
-def no_progress_bars() -> Generator[None]:
-    """Without transformers' bars inside, which a library must not print; the caller's setting afterwards."""
-    from transformers.utils import logging
-
-    shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if shown:
-            logging.enable_progress_bar()

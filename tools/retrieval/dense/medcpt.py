@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Protocol, cast
 
 import numpy as np
 
-from .encoder import BadModel, MissingDense, Vectors, model_folder, model_hash, model_name, no_progress_bars
+from ...bars import no_progress_bars
+from .encoder import BadModel, MissingDense, Vectors, model_folder, model_hash, model_name
 
 if TYPE_CHECKING:
     import torch

@@ -13,7 +13,8 @@ from typing import Protocol, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from .encoder import BadModel, MissingDense, Vectors, model_folder, model_hash, model_name, no_progress_bars
+from ...bars import no_progress_bars
+from .encoder import BadModel, MissingDense, Vectors, model_folder, model_hash, model_name
 
 
 class _Encode(Protocol):
