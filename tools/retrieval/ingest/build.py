@@ -17,11 +17,12 @@ import sqlite3
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, wait
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
+from multiprocessing.sharedctypes import SynchronizedArray
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from filelock import FileLock, Timeout
 
@@ -30,9 +31,8 @@ from ..engines.registry import check_installed
 from ..folder import FORMAT, Manifest, check_files, data_folder, engines_of, publish, read_manifest
 from ..index import DamagedIndex
 from ..store import FILE as STORE
-from ..store import PassageStore
 from . import work as jobs
-from .duplicates import decide
+from .duplicates import Decided, decide
 from .prepare import Rules
 from .raw import SourceError
 from .reading import Progress, read_chunks
@@ -163,6 +163,8 @@ def _build(sources: Sequence[Path], folder: Path, options: Options, tell: Progre
         raise SourceError("no source: name files or folders to read")
     inputs = [_input(file) for file in files]
     work = _open_work(folder / WORK, options, inputs)
+    draft = work / "data"
+    draft.mkdir(exist_ok=True)
     clock = _Clock()
     count = options.processes or os.cpu_count() or 1
     count = max(1, min(count, (options.max_memory_mb - 2 * _PROCESS_MB) // _PROCESS_MB))
@@ -175,33 +177,63 @@ def _build(sources: Sequence[Path], folder: Path, options: Options, tell: Progre
             raise BuildError(f"no passage is left of {sum(decided.texts.values())} texts ({decided.dropped})")
         clock.lap("deciding")
         engines = _engines(options.engine, decided.n_passages)
-        memory_mb = max(64, min(512, (options.max_memory_mb - 3 * _PROCESS_MB) // (len(engines) + 2)))
-        draft = work / "data"
-        draft.mkdir(exist_ok=True)
-        for other in ENGINES:
-            if other not in engines and (draft / other).exists():
-                shutil.rmtree(draft / other)
-        store = pool.submit(jobs.store_job, work, draft)
-        writing = [pool.submit(jobs.engine_job, work, draft, engine, memory_mb) for engine in engines]
-        _await([store, *writing], lambda: [rows_done[at] for at in range(len(jobs.JOBS))], decided.n_passages, tell)
-        for engine, job in zip(engines, writing, strict=True):
-            clock.note(f"index {engine}", job.result())
-        facts = store.result()
+        facts = jobs.stored(work)
+        if facts is None or not _is_there(folder, _manifest(options, inputs, decided, engines, facts)):
+            if not (draft / STORE).exists():
+                jobs.forget(work)  # killed while it was published: what was done has left the work folder
+            _write(pool, rows_done, work, draft, engines, options, decided.n_passages, clock, tell)
     clock.lap("writing")
     tell("sealing", 0, None)
-    opened = PassageStore(draft / STORE)
-    stored, n_documents = len(opened), opened.count_documents()
-    opened.close()
-    if stored != decided.n_passages:
-        raise DamagedIndex(
-            f"{draft / STORE} holds {stored} of {decided.n_passages} passages: remove {work}, build again"
-        )
-    manifest = Manifest(
-        n_passages=stored,
-        n_documents=n_documents,
-        corpus_hash=cast("str", facts["corpus_hash"]),
-        kinds=cast("dict[str, int]", facts["kinds"]),
-        licences=cast("dict[str, int]", facts["licences"]),
+    facts = jobs.stored(work) or {}
+    if facts.get("n_passages") != decided.n_passages:
+        raise DamagedIndex(f"{draft} holds {facts.get('n_passages')} of {decided.n_passages} passages: remove {work}")
+    manifest = _manifest(options, inputs, decided, engines, facts)
+    unchanged = _is_there(folder, manifest)
+    if not unchanged:
+        publish(draft, folder, manifest)
+    _remove(folder / WORK)
+    (folder / STARTER).unlink(missing_ok=True)
+    clock.lap("sealing")
+    return Built(manifest, unchanged, clock.seconds)
+
+
+def _write(
+    pool: ProcessPoolExecutor,
+    rows_done: SynchronizedArray[int],
+    work: Path,
+    draft: Path,
+    engines: Sequence[str],
+    options: Options,
+    n_passages: int,
+    clock: _Clock,
+    tell: Progress,
+) -> None:
+    """Write the store and the engines' files, side by side."""
+    memory_mb = max(64, min(512, (options.max_memory_mb - 3 * _PROCESS_MB) // (len(engines) + 2)))
+    for other in ENGINES:
+        if other not in engines and (draft / other).exists():
+            shutil.rmtree(draft / other)
+            jobs.forget(work, other)
+    store = pool.submit(jobs.store_job, work, draft)
+    writing = [pool.submit(jobs.engine_job, work, draft, engine, memory_mb) for engine in engines]
+    _await([store, *writing], lambda: [rows_done[at] for at in range(len(jobs.JOBS))], n_passages, tell)
+    for engine, job in zip(engines, writing, strict=True):
+        clock.note(f"index {engine}", job.result())
+
+
+def _manifest(
+    options: Options,
+    inputs: Sequence[Mapping[str, object]],
+    decided: Decided,
+    engines: Sequence[str],
+    facts: Mapping[str, Any],
+) -> Manifest:
+    return Manifest(
+        n_passages=facts["n_passages"],
+        n_documents=facts["n_documents"],
+        corpus_hash=facts["corpus_hash"],
+        kinds=facts["kinds"],
+        licences=facts["licences"],
         engines=engines_of(engines),
         parameters=options.parameters,
         inputs=[
@@ -210,13 +242,6 @@ def _build(sources: Sequence[Path], folder: Path, options: Options, tell: Progre
         ],
         dropped=decided.dropped,
     )
-    unchanged = _is_there(folder, manifest)
-    if not unchanged:
-        publish(draft, folder, manifest)
-    shutil.rmtree(work)
-    (folder / STARTER).unlink(missing_ok=True)
-    clock.lap("sealing")
-    return Built(manifest, unchanged, clock.seconds)
 
 
 class _Clock:
@@ -240,16 +265,23 @@ def _input(file: SourceFile) -> dict[str, object]:
     return {"file": file.name, "bytes": file.path.stat().st_size, "sha256": digest}
 
 
-def _open_work(work: Path, options: Options, inputs: Sequence[Mapping[str, object]]) -> Path:
-    """The work folder of this plan; what another plan left there is removed."""
+def _open_work(folder: Path, options: Options, inputs: Sequence[Mapping[str, object]]) -> Path:
+    """The work folder of this plan, named by its hash; what other plans left is removed."""
     plan = json.dumps([FORMAT, sys.version, options.parameters, *inputs], sort_keys=True)
-    if (work / PLAN).exists() and (work / PLAN).read_text(encoding="utf-8") == plan:
-        return work
-    if work.exists():
-        shutil.rmtree(work)
-    work.mkdir()
+    work = folder / hashlib.sha256(plan.encode()).hexdigest()[:16]
+    for other in folder.glob("*"):
+        if other != work or not (work / PLAN).exists():
+            _remove(other)
+    work.mkdir(parents=True, exist_ok=True)
     (work / PLAN).write_text(plan, encoding="utf-8")
     return work
+
+
+def _remove(folder: Path) -> None:
+    """Remove work folders; the plans first, so that a folder of which a part is left is not gone on with."""
+    for plan in (folder / PLAN, *folder.glob(f"*/{PLAN}")):
+        plan.unlink(missing_ok=True)
+    shutil.rmtree(folder)
 
 
 def _engines(engine: str, n_passages: int) -> list[str]:

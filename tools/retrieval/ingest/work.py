@@ -17,13 +17,13 @@ from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from multiprocessing.sharedctypes import SynchronizedArray
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 from filelock import FileLock
 
 from ..engines import write_engine
 from ..store import FILE as STORE
-from ..store import corpus_hash, write_store
+from ..store import PassageStore, corpus_hash, write_store
 from .chunks import index_rows, kept_rows, write_chunk
 from .prepare import Rules, prepare
 from .raw import RawText
@@ -79,11 +79,22 @@ def _report(job: str, done: int) -> None:
     _progress["rows"][JOBS.index(job)] = done
 
 
-def store_job(work: Path, draft: Path) -> dict[str, object]:
-    """Write the store; what a manifest says of the passages. Done before: what was found then."""
+def stored(work: Path) -> dict[str, Any] | None:
+    """What a manifest says of the passages, once the store is written; None before."""
     result = work / "store.done"
+    return json.loads(result.read_text(encoding="utf-8")) if result.exists() else None
+
+
+def forget(work: Path, *names: str) -> None:
+    """Take these jobs, or all, for not done."""
+    for name in names or JOBS:
+        (work / f"{name}.done").unlink(missing_ok=True)
+
+
+def store_job(work: Path, draft: Path) -> None:
+    """Write the store, unless that is done."""
     with FileLock(work / "store.lock"):
-        if not result.exists():
+        if stored(work) is None:
             (draft / STORE).unlink(missing_ok=True)
             digests: list[bytes] = []
             counted: dict[str, Counter[str]] = {"kinds": Counter(), "licences": Counter()}
@@ -98,8 +109,10 @@ def store_job(work: Path, draft: Path) -> dict[str, object]:
             for done in write_store(rows(), draft / STORE):
                 _report("store", done)
             counts = {name: dict(sorted(counter.items())) for name, counter in counted.items()}
-            _write(result, {**counts, "corpus_hash": corpus_hash(digests)})
-    return cast("dict[str, object]", json.loads(result.read_text(encoding="utf-8")))
+            written = PassageStore(draft / STORE)
+            size = {"n_passages": len(written), "n_documents": written.count_documents()}
+            written.close()
+            _write(work / "store.done", {**counts, **size, "corpus_hash": corpus_hash(digests)})
 
 
 def engine_job(work: Path, draft: Path, engine: str, memory_mb: int) -> float:

@@ -14,8 +14,17 @@ from pathlib import Path
 import pytest
 import zstandard
 
-from medgym.tools.retrieval import DamagedIndex, PassageIndex, UnknownPassage, load_index, starter_passages, verify
+from medgym.tools.retrieval import (
+    DamagedIndex,
+    PassageIndex,
+    UnknownPassage,
+    folder,
+    load_index,
+    starter_passages,
+    verify,
+)
 from medgym.tools.retrieval.folder import MANIFEST
+from medgym.tools.retrieval.ingest import build as build_module
 from medgym.tools.retrieval.ingest.build import WORK, BuildError, Built, Options, build
 from medgym.tools.retrieval.ingest.raw import SourceError
 
@@ -167,6 +176,63 @@ def test_an_equal_build_changes_nothing_and_a_damaged_one_is_mended(source: Path
     with pytest.raises(DamagedIndex, match=r"passages\.sqlite"):
         verify(tmp_path / "kb")
     assert not built(source, tmp_path / "kb").unchanged
+    verify(tmp_path / "kb")
+
+
+def test_stopped_while_it_is_published(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The data has moved, and the manifest has not: the old index is gone on with, and the next build makes it good."""
+    corpus(source, 100)
+    whole = built(source, tmp_path / "whole").manifest
+    small = tmp_path / "small"
+    small.mkdir()
+    corpus(small, 10)
+    built(small, tmp_path / "kb")
+
+    def stop(file: int) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(folder.os, "fsync", stop)
+        with pytest.raises(KeyboardInterrupt):
+            built(source, tmp_path / "kb")
+    assert verify(tmp_path / "kb").n_passages == 20
+    again = built(source, tmp_path / "kb")
+    assert (again.manifest, again.unchanged) == (whole, False)
+    assert verify(tmp_path / "kb") == whole
+    assert len(list((tmp_path / "kb").glob("data-*"))) == 1
+
+
+def test_stopped_after_it_was_published(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The work folder is still there: the next build finds all of it done, and the index as it should be."""
+    corpus(source, 100)
+
+    def stop(work: Path) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(build_module, "_remove", stop)
+        with pytest.raises(KeyboardInterrupt):
+            built(source, tmp_path / "kb")
+    whole = verify(tmp_path / "kb")
+    (data,) = (tmp_path / "kb").glob("data-*")
+    made = data.stat().st_ino
+    again = built(source, tmp_path / "kb")
+    assert (again.manifest, again.unchanged) == (whole, True)
+    assert next((tmp_path / "kb").glob("data-*")).stat().st_ino == made
+    assert not (tmp_path / "kb" / WORK).exists()
+
+
+def test_another_plan_begins_anew(source: Path, tmp_path: Path) -> None:
+    corpus(source, 4500)
+    command = [*COMMAND, str(source), "--out", str(tmp_path / "kb"), "--processes", "1"]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        while not list((tmp_path / "kb" / WORK).glob("*/000001.keys")):
+            time.sleep(0.02)
+            assert process.poll() is None
+        process.kill()
+    (chunk,) = (tmp_path / "kb" / WORK).glob("*/000000.rows")
+    assert not built(source, tmp_path / "kb", words=50, limit=70).unchanged
+    assert not chunk.exists()
     verify(tmp_path / "kb")
 
 
