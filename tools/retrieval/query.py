@@ -64,13 +64,15 @@ def checked_filters(
 
 
 def rarest(wanted: Sequence[str], ranker: Ranker, max_postings: int | None) -> list[str]:
-    """The terms to search for, of those that occur at all; see the module for the cap.
+    """The terms to search for; see the module for the cap, which leaves out those that do not occur, too.
 
     Args:
         wanted: distinct terms.
         ranker: knows how often a term occurs.
         max_postings: None for no bound but that on the number of terms.
     """
+    if max_postings is None and len(wanted) <= MAX_TERMS:
+        return list(wanted)
     counted = sorted((ranker.frequency(term), term) for term in wanted)
     kept: list[str] = []
     postings = 0

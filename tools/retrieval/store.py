@@ -140,11 +140,9 @@ class PassageStore:
 
     def at(self, numbers: Sequence[int]) -> list[Passage]:
         """The passages with these numbers, in the order of the numbers."""
-        found: list[Passage] = []
-        for number in numbers:
-            ((record,),) = self._rows("SELECT record FROM passages WHERE number = ?", (number,))
-            found.append(passage_of(record))
-        return found
+        query = f"SELECT number, record FROM passages WHERE number IN ({','.join('?' * len(numbers))})"
+        records = {int(number): record for number, record in self._rows(query, numbers)}
+        return [passage_of(records[number]) for number in numbers]
 
     def get(self, passage_id: str) -> Passage:
         """The passage with this id.

@@ -139,7 +139,10 @@ class Counted:
 
 def test_the_cap_keeps_the_rarest_and_always_two() -> None:
     ranker = Counted(a=1000, b=5, c=90, d=10)
-    assert rarest(["a", "b", "c", "d", "e"], ranker, None) == ["b", "d", "c", "a"]
+    assert rarest(["a", "b", "c", "d", "e"], ranker, None) == ["a", "b", "c", "d", "e"]
+    many = [f"t{number}" for number in range(MAX_TERMS)]
+    assert rarest([*many, "a", "b"], Counted(a=9, b=5, **dict.fromkeys(many, 7)), None) == ["b", *sorted(many)[:-1]]
+    assert rarest(["a", "b", "c", "d", "e"], ranker, 9999) == ["b", "d", "c", "a"]
     assert rarest(["a", "b", "c", "d", "e"], ranker, 105) == ["b", "d", "c"]
     assert rarest(["a", "b", "c", "d", "e"], ranker, 104) == ["b", "d"]
     assert rarest(["a", "c"], ranker, 10) == ["c", "a"]
