@@ -22,9 +22,11 @@ from .retrieval.dense import (
     build_dense,
 )
 from .retrieval.engines import EngineMissing
+from .retrieval.folder import MANIFEST
 from .retrieval.folder import verify as verify_index
 from .retrieval.ingest.build import NEAR_THRESHOLD, BuildError, Options, Progress, build
 from .retrieval.ingest.raw import SourceError
+from .retrieval.rendering import neutralised
 from .retrieval.speed import drawn_queries, measure, read_queries
 
 Json = Annotated[bool, typer.Option("--json", help="One JSON object per line and nothing else.")]
@@ -67,7 +69,7 @@ def build_command(
     out: Annotated[Path, typer.Option("--out", help="The folder of the index; the one that is there serves on.")],
     engine: Annotated[str, typer.Option(help="whoosh, tantivy, both, or auto (by size).")] = "auto",
     words: Annotated[int, typer.Option(help="Long texts are cut into pieces of about so many words.")] = 85,
-    max_words: Annotated[int | None, typer.Option(help="Most words of a piece; default: 1.4 times --words.")] = None,
+    max_words: Annotated[int | None, typer.Option(help="Most words of a piece; default: 24/17 of --words.")] = None,
     columns: Annotated[list[str] | None, typer.Option("--map", help="FIELD=COLUMN of the source; repeat.")] = None,
     kind: Annotated[str, typer.Option(help="Kind of passages whose source names none.")] = "passage",
     license_allow: Annotated[
@@ -88,7 +90,7 @@ def build_command(
         options = Options(
             engine=engine,
             words=words,
-            limit=max_words or -(-words * 7 // 5),
+            limit=-(-words * 24 // 17) if max_words is None else max_words,
             license_allow=tuple(license_allow or ()),
             columns=_columns(columns or []),
             kind=kind,
@@ -115,7 +117,9 @@ def build_command(
     if built.unchanged:
         output.say("an equal index was there and is whole: nothing was changed")
     for reason, count in manifest.dropped.items():
-        output.say(f"  {count:,} {reason}")
+        output.say(f"  left out: {count:,} {reason}")
+    if manifest.renamed:
+        output.say(f"  {manifest.renamed:,} under another id, since theirs was taken")
     for licence, count in manifest.licences.items():
         output.say(f"  {count:>9,}  {licence}")
     seconds = ", ".join(f"{stage} {one:.1f}" for stage, one in built.seconds.items())
@@ -148,6 +152,8 @@ def verify(
     path = index or _open(None, None, cache_dir, output).info().path
     with _stated(), output.progress() as shown:
         bar = shown.add_task("verifying", total=None)
+        if not (path / MANIFEST).is_file():
+            raise CommandError(f"{path} holds no index ({MANIFEST} is missing)")
         try:
             manifest = verify_index(path, lambda done, total: shown.update(bar, completed=done, total=total))
         except DamagedIndex as error:
@@ -184,8 +190,8 @@ def search(
         row = {"rank": hit.rank, "score": round(hit.score, 4), "id": passage.id, "title": passage.title}
         row |= {"kind": passage.kind, "source": passage.source, "year": passage.year, "licence": passage.licence}
         output.emit({**row, "snippet": hit.snippet})
-        output.say(f"{hit.rank}. {passage.title}  [{passage.id}, {hit.score:.4g}]", style="bold")
-        output.say(f"   {hit.snippet}\n   {passage.source}", style="dim")
+        output.say(f"{hit.rank}. {neutralised(passage.title)}  [{passage.id}, {hit.score:.4g}]", style="bold")
+        output.say(f"   {neutralised(hit.snippet)}\n   {neutralised(passage.source)}", style="dim")
     if not hits:
         output.say("nothing found")
     leave(0 if hits else FINDING)
@@ -251,7 +257,7 @@ def get(
     row |= {"licence": passage.licence, "certainty": passage.certainty, "sha256": passage.content_hash}
     output.emit(row)
     for name, value in row.items():
-        output.say(f"{name}: {value}")
+        output.say(f"{name}: {neutralised(str(value))}")
 
 
 @kb.command()

@@ -74,6 +74,6 @@ def test_wrong_usage_is_one_line(medgym: Any, source: Path, tmp_path: Path) -> N
     medgym("kb", "build", source, "--out", out, "--engine", "lucene", "--json").failed(2, "lucene")
     medgym("kb", "build", tmp_path / "none", "--out", out, "--json").failed(2, "none")
     medgym("kb", "build", source, "--out", out, "--max-memory", 10, "--json").failed(2, "at least 512")
-    medgym("kb", "verify", tmp_path / "none").failed(1, "holds no index")
+    medgym("kb", "verify", tmp_path / "none").failed(2, "holds no index")
     medgym("kb", "search", "gout", "--dense", tmp_path).failed(2, "--model")
     medgym("kb", "encode", "--out", tmp_path / "v").failed(2, "--model")

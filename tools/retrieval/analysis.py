@@ -37,6 +37,15 @@ _BEYOND_ASCII = re.compile(r"[^\x00-\x7f]+")
 # In ASCII text a chunk is what stands between other characters; one that holds a full stop is looked at more closely.
 _CHUNKS = bytes(code if chr(code) == "." or chr(code).isalnum() else ord(" ") for code in range(128)) + b" " * 128
 _KNOWN_CHUNKS = 1 << 19
+_LONGEST = 200  # letters of a term; what is longer is not a word, and no engine would find it
+
+
+def _fold(run: re.Match[str]) -> str:
+    return _folded(run[0]) if len(run[0]) <= _LONGEST else _folded.__wrapped__(run[0])
+
+
+def _letter(run: re.Match[str]) -> str:
+    return _lettered(run[0]) if len(run[0]) <= _LONGEST else _lettered.__wrapped__(run[0])
 
 
 @lru_cache(maxsize=1 << 14)
@@ -54,7 +63,7 @@ def _lettered(text: str) -> str:
 def normalise(text: str) -> str:
     """Lower case without accents and ligatures: "µg" becomes "ug", "ß" becomes "ss", "CO₂" becomes "co2"."""
     if not text.isascii():
-        text = _BEYOND_ASCII.sub(lambda run: _folded(run[0]), text)
+        text = _BEYOND_ASCII.sub(_fold, text)
     return text.lower()
 
 
@@ -72,13 +81,20 @@ def words(text: str) -> list[str]:
     return _TOKEN.findall(normalise(text))
 
 
+def _terms_of(plain: str) -> str:
+    tokens = (token for token in _TOKEN.findall(plain) if token not in STOP_WORDS and len(token) <= _LONGEST)
+    return " ".join(map(term, tokens))
+
+
 class _Chunks(dict[str, str]):
     """The terms, joined by blanks, of every chunk of ASCII text met so far."""
 
     def __missing__(self, chunk: str) -> str:
         if len(self) >= _KNOWN_CHUNKS:
             self.clear()
-        found = self[chunk] = " ".join(term(token) for token in _TOKEN.findall(chunk) if token not in STOP_WORDS)
+        found = _terms_of(chunk)
+        if len(chunk) <= _LONGEST:
+            self[chunk] = found
         return found
 
 
@@ -87,11 +103,11 @@ _chunks = _Chunks()
 
 def joined_terms(text: str) -> str:
     """The index terms of `text`, in order, stop words left out, repeats kept, joined by single blanks."""
-    plain = text.lower() if text.isascii() else _BEYOND_ASCII.sub(lambda run: _lettered(run[0]), text).lower()
+    plain = text.lower() if text.isascii() else _BEYOND_ASCII.sub(_letter, text).lower()
     if plain.isascii():
         chunks = plain.encode().translate(_CHUNKS).decode().split()
         return " ".join(filter(None, map(_chunks.__getitem__, chunks)))
-    return " ".join(term(token) for token in _TOKEN.findall(plain) if token not in STOP_WORDS)
+    return _terms_of(plain)
 
 
 def terms(text: str) -> list[str]:

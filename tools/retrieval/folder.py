@@ -15,6 +15,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -28,12 +29,13 @@ from .engines.bm25 import K1, B
 from .index import DamagedIndex, IndexInfo
 from .passage_index import PassageIndex
 from .store import FILE as STORE
-from .store import PassageStore, corpus_hash, damaged_record, record_digest
+from .store import PassageStore, corpus_hash, damaged_record, passage_of, record_digest
 
 FORMAT = 3
 MANIFEST = "manifest.json"
 SEAL = "files.json"
 SMALL = 64_000_000  # bytes up to which hashes are checked at every opening
+_DATA = re.compile(r"data-[0-9a-f]{16}")
 MAX_POSTINGS = {"whoosh": 500_000, "tantivy": None}
 
 
@@ -48,7 +50,9 @@ class Manifest:
         engines: version by engine that there is an index of.
         parameters: of the build.
         inputs: what was read: name, bytes, SHA-256, texts, passages kept.
-        dropped: passages left out, by reason.
+        dropped: what was left out, by reason: texts that are "empty" or of a "licence" that is not allowed, passages
+            that are a "duplicate" or "near duplicate".
+        renamed: passages whose id was taken, under another id.
         format: of the folder.
         k1, b: of BM25.
     """
@@ -62,6 +66,7 @@ class Manifest:
     parameters: Mapping[str, object] = field(default_factory=dict[str, object])
     inputs: Sequence[Mapping[str, object]] = ()
     dropped: Mapping[str, int] = field(default_factory=dict[str, int])
+    renamed: int = 0
     format: int = FORMAT
     k1: float = K1
     b: float = B
@@ -90,7 +95,7 @@ def read_manifest(folder: Path) -> Manifest:
             raise DamagedIndex(f"{path} is of format {cells.get('format')}, not {FORMAT}: build the index again")
         stated = cells.pop("key")
         found = Manifest(**cells)
-    except FileNotFoundError as error:
+    except (FileNotFoundError, NotADirectoryError) as error:
         raise DamagedIndex(f"{folder} holds no index ({MANIFEST} is missing): build it again") from error
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise DamagedIndex(f"{path} cannot be read ({error}): build the index again") from error
@@ -122,8 +127,28 @@ def hashes(data: Path) -> dict[str, tuple[int, str]]:
         return dict(zip((str(path.relative_to(data)) for path in paths), pool.map(_hash, paths), strict=True))
 
 
+def holds_another_manifest(folder: Path) -> bool:
+    """Whether there is a `manifest.json` that is not one of an index: a build must not take its place."""
+    path = folder / MANIFEST
+    if not path.exists():
+        return False
+    try:
+        cells = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        return not _own_data(folder)  # an index's own, which was damaged, stands beside its data
+    return not (isinstance(cells, dict) and "corpus_hash" in cells)
+
+
+def _own_data(folder: Path) -> list[Path]:
+    """The data folders that indices left here."""
+    found = (path for path in folder.glob("data-*") if _DATA.fullmatch(path.name) and not path.is_symlink())
+    return [path for path in found if (path / SEAL).is_file()]
+
+
 def publish(draft: Path, folder: Path, manifest: Manifest) -> None:
-    """Make the data in `draft` the index `folder`, in one step; the data of what was there before is removed.
+    """Make the data in `draft` the index `folder`, in one step.
+
+    The data of the index that was there before stays until the next time, for those who have it open; older data goes.
 
     Args:
         draft: the store and the engines' folders, on the file system of `folder`; it is moved.
@@ -134,6 +159,10 @@ def publish(draft: Path, folder: Path, manifest: Manifest) -> None:
     (draft / SEAL).write_text(json.dumps(hashes(draft), indent=1), encoding="utf-8")
     if data.exists():  # of an equal index, which is damaged: equal ones that are whole are not built again
         shutil.rmtree(data)
+    try:
+        before = data_folder(folder, read_manifest(folder))
+    except DamagedIndex:
+        before = data
     draft.replace(data)
     new = folder / f".{MANIFEST}.new"
     with new.open("w", encoding="utf-8") as file:
@@ -141,9 +170,9 @@ def publish(draft: Path, folder: Path, manifest: Manifest) -> None:
         file.flush()
         os.fsync(file.fileno())
     new.replace(folder / MANIFEST)
-    for other in folder.glob("data-*"):
-        if other != data:
-            shutil.rmtree(other)
+    for other in _own_data(folder):
+        if other not in (data, before):
+            shutil.rmtree(other, ignore_errors=True)
 
 
 def check_files(data: Path, *, hashed: bool) -> int:
@@ -183,6 +212,15 @@ def load_index(path: Path, engine: str | None = None) -> PassageIndex:
         ValueError: if it was not built for that engine.
     """
     manifest = read_manifest(path)
+    try:
+        return _opened(path, manifest, engine)
+    except DamagedIndex:
+        if read_manifest(path).key == manifest.key:
+            raise
+    return _opened(path, read_manifest(path), engine)  # another took its place while it was being opened
+
+
+def _opened(path: Path, manifest: Manifest, engine: str | None) -> PassageIndex:
     data = data_folder(path, manifest)
     built = [name for name in ENGINES if name in manifest.engines]
     if engine is not None and engine not in built:
@@ -228,6 +266,10 @@ def verify(path: Path, progress: Callable[[int, int], None] | None = None) -> Ma
     licences: Counter[str] = Counter()
     for done, record in enumerate(_shown(store.records(), manifest.n_passages, progress), start=1):
         cells = json.loads(record)
+        try:
+            passage_of(record)
+        except (ValueError, TypeError) as error:
+            raise DamagedIndex(f"number {done - 1} of {data / STORE} is no passage: {error}") from error
         if damaged_record(record):
             raise DamagedIndex(f"passage {cells['id']} (number {done - 1}) of {data / STORE} was changed")
         digests.append(record_digest(record))

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 
 from .engines import Filters, Ranker
 from .index import IndexInfo
-from .passage import KINDS, Hit, Passage
+from .passage import Hit, Passage
 from .query import Search, checked_filters, normalised, rarest
 from .store import PassageStore, passage_of
 
@@ -33,7 +33,6 @@ class PassageIndex:
             max_postings: the cap on the work of one search (`query.rarest`).
         """
         self._store, self._ranker, self._info, self._max_postings = store, ranker, info, max_postings
-        self._known_kinds = frozenset(info.kinds) | frozenset(KINDS)
         self._lock = threading.Lock()
         self._cache: OrderedDict[Search, tuple[Hit, ...]] = OrderedDict()
 
@@ -69,7 +68,7 @@ class PassageIndex:
         year_to: int | None = None,
     ) -> list[int] | None:
         """The numbers of the passages that the filters let pass, in order; None where all pass."""
-        filters = checked_filters(self._known_kinds, kinds, sources, year_from, year_to)
+        filters = checked_filters(self._info.kinds, kinds, sources, year_from, year_to)
         return self._ranker.numbers(filters) if filters else None
 
     def ranked(
@@ -84,7 +83,7 @@ class PassageIndex:
     ) -> list[tuple[int, float]]:
         """Numbers and scores of the best passages, as `search` finds them."""
         search = normalised(
-            query, k, self._known_kinds, kinds=kinds, sources=sources, year_from=year_from, year_to=year_to
+            query, k, self._info.kinds, kinds=kinds, sources=sources, year_from=year_from, year_to=year_to
         )
         return self._rank(search)
 
@@ -105,7 +104,7 @@ class PassageIndex:
     ) -> list[Hit]:
         """The `k` best passages for `query`, best first; see `index.Index.search`."""
         search = normalised(
-            query, k, self._known_kinds, kinds=kinds, sources=sources, year_from=year_from, year_to=year_to
+            query, k, self._info.kinds, kinds=kinds, sources=sources, year_from=year_from, year_to=year_to
         )
         with self._lock:
             if search in self._cache:

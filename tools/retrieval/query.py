@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from .analysis import terms
 from .engines import Filters, Ranker
 from .index import EmptyQuery
+from .passage import KINDS
 
 MAX_TERMS = 32
 ALWAYS = 2
@@ -53,8 +54,8 @@ def checked_filters(
     year_from: int | None = None,
     year_to: int | None = None,
 ) -> Filters:
-    """Filters in one form; raises `ValueError` for a kind that no passage has and for years the wrong way round."""
-    if unknown := sorted(set(kinds) - set(known_kinds)):
+    """Filters in one form; `ValueError` for years the wrong way round and a kind unknown here and to the starter."""
+    if unknown := sorted(set(kinds) - set(known_kinds) - set(KINDS)):
         raise ValueError(f"no such kind: {', '.join(unknown)}; the kinds are {', '.join(sorted(known_kinds))}")
     if year_from is not None and year_to is not None and year_from > year_to:
         raise ValueError(f"year_from {year_from} is after year_to {year_to}: swap them")

@@ -27,6 +27,7 @@ def snippet(text: str, wanted: AbstractSet[str], window: int = WINDOW) -> str:
         start = end - window + 1
         if start > 0:
             counts.subtract(matches[start - 1])
+            counts = +counts
         if start >= 0:
             present = [count for count in counts.values() if count > 0]
             key = (len(present), sum(present))

@@ -140,8 +140,11 @@ class PassageStore:
 
     def at(self, numbers: Sequence[int]) -> list[Passage]:
         """The passages with these numbers, in the order of the numbers."""
-        query = f"SELECT number, record FROM passages WHERE number IN ({','.join('?' * len(numbers))})"
-        records = {int(number): record for number, record in self._rows(query, numbers)}
+        records: dict[int, str] = {}
+        for first in range(0, len(numbers), _BATCH):
+            part = numbers[first : first + _BATCH]
+            query = f"SELECT number, record FROM passages WHERE number IN ({','.join('?' * len(part))})"
+            records |= {int(number): record for number, record in self._rows(query, part)}
         return [passage_of(records[number]) for number in numbers]
 
     def get(self, passage_id: str) -> Passage:
@@ -157,17 +160,16 @@ class PassageStore:
         raise UnknownPassage(passage_id, self._near(passage_id))
 
     def _near(self, passage_id: str) -> tuple[str, ...]:
-        """At most three ids like this one; in a large store only ids that begin like it are looked at."""
+        """At most three ids like this one; in a large store its neighbours in order, and itself in another case."""
         wanted = passage_id.strip().encode("utf-8", "replace").decode()[:200]
         if self._count <= _NEAR * 10:
             rows = self._rows("SELECT id FROM passages", ())
         else:
-            rows = []
-            for end in range(len(wanted), 0, -1):
-                first, last = wanted[:end], wanted[:end] + "\U0010ffff"
-                rows = self._rows("SELECT id FROM passages WHERE id >= ? AND id < ? LIMIT ?", (first, last, _NEAR))
-                if rows:
-                    break
+            rows = [
+                *self._rows("SELECT id FROM passages WHERE id = ? COLLATE NOCASE", (wanted,)),
+                *self._rows("SELECT id FROM passages WHERE id < ? ORDER BY id DESC LIMIT ?", (wanted, _NEAR)),
+                *self._rows("SELECT id FROM passages WHERE id >= ? ORDER BY id LIMIT ?", (wanted, _NEAR)),
+            ]
         by_lower = {str(known).lower(): str(known) for (known,) in rows}
         return tuple(by_lower[one] for one in difflib.get_close_matches(wanted.lower(), by_lower, n=3, cutoff=0.5))
 

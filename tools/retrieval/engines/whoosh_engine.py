@@ -179,7 +179,10 @@ class WhooshRanker:
                 self._index = cast("_Files", index.open_dir(str(self._folder), readonly=True))
             searcher = self._idle.pop() if self._idle else None
         if searcher is None:
-            searcher = self._index.searcher()
+            try:
+                searcher = self._index.searcher()
+            except index.IndexError as error:
+                raise DamagedIndex(f"{self._folder} is gone ({error}): open the index again") from error
         try:
             yield searcher
         finally:

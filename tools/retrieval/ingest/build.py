@@ -20,15 +20,28 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
+from functools import cache
+from importlib import resources
+from importlib.resources.abc import Traversable
 from multiprocessing.sharedctypes import SynchronizedArray
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
 
-from ..engines import ENGINES, choose
+from ..engines import ENGINES, choose, open_ranker
 from ..engines.registry import check_installed
-from ..folder import FORMAT, Manifest, check_files, data_folder, engines_of, publish, read_manifest
+from ..folder import (
+    FORMAT,
+    MANIFEST,
+    Manifest,
+    check_files,
+    data_folder,
+    engines_of,
+    holds_another_manifest,
+    publish,
+    read_manifest,
+)
 from ..index import DamagedIndex
 from ..store import FILE as STORE
 from . import work as jobs
@@ -37,13 +50,13 @@ from .prepare import Rules
 from .raw import SourceError
 from .reading import Progress, read_chunks
 from .sources import SourceFile, check_columns, find_files
-from .starter_file import STARTER, write_starter
+from .starter_file import STARTER, STARTER_RULES, write_starter
 
-WORK = ".build"
+WORK = ".medgym-build"
 PLAN = "plan.json"
 LEAST_MEMORY_MB = 512
 NEAR_THRESHOLD = 0.9
-_PROCESS_MB = 120  # of a process before it holds any text
+_PROCESS_MB = 200  # of a process before it holds any text
 _FREE = 32_000_000  # bytes; a write that fails with less free failed for want of room
 
 
@@ -125,18 +138,31 @@ def build(sources: Sequence[Path], folder: Path, options: Options, progress: Pro
         progress: told how far it is.
 
     Raises:
-        SourceError: a source cannot be read.
-        BuildError: no room on the disk, no text at all, or another build at work in the same folder.
+        SourceError: a source cannot be read, no passage is left, or `folder` is something else's.
+        BuildError: no room on the disk, a worker that was killed, or another build at work in the same folder.
     """
     tell = progress or _silent
+    check_columns(options.columns)
+    if folder.exists() and not folder.is_dir():
+        raise SourceError(f"{folder} is a file: name a folder for the index")
+    if holds_another_manifest(folder):
+        raise SourceError(f"{folder} holds a {MANIFEST} that is not an index's: choose another --out")
+    files = [file for source in sources for file in find_files(source) if not _is_ours(file.path, folder)]
+    if not files:
+        raise SourceError("no source: name files or folders to read")
     folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder / ".build.lock")
     try:
         with lock.acquire(timeout=0):
-            return _build(sources, folder, options, tell)
+            return _build(files, folder, options, tell)
     except Timeout as error:
         raise BuildError(f"another build is at work in {folder}: wait for it, or choose another --out") from error
     except (OSError, sqlite3.Error, ValueError, BrokenProcessPool) as error:
+        if isinstance(error, BrokenProcessPool) and not _is_full(error, folder):
+            message = (
+                "a worker process was killed, perhaps for want of memory: run the same command again, which goes on "
+            )
+            raise BuildError(f"{message}from here, with fewer --processes or less --max-memory") from error
         if isinstance(error, SourceError) or not _is_full(error, folder):
             raise
         message = f"no room left on the disk of {folder} ({error}): free some (an index takes some 2 GB per million "
@@ -154,27 +180,34 @@ def _silent(stage: str, done: int, total: int | None) -> None:
     pass
 
 
-def _build(sources: Sequence[Path], folder: Path, options: Options, tell: Progress) -> Built:
-    check_columns(options.columns)
-    files = [file for source in sources for file in find_files(source)]
+def _is_ours(file: Path, folder: Path) -> bool:
+    """Whether it is a file of the index in that folder, which may lie among the sources."""
+    path, data = file.resolve(), folder.resolve()
+    return path.is_relative_to(data) and path.relative_to(data).parts[0].startswith("data-")
+
+
+def _build(files: list[SourceFile], folder: Path, options: Options, tell: Progress) -> Built:
+    rules = [options.rules] * len(files)
     if options.with_starter:
         files.insert(0, write_starter(folder))
-    if not files:
-        raise SourceError("no source: name files or folders to read")
+        rules.insert(0, STARTER_RULES)
     inputs = [_input(file) for file in files]
-    work = _open_work(folder / WORK, options, inputs)
+    work = _open_work(folder / WORK, options, files, inputs)
     draft = work / "data"
     draft.mkdir(exist_ok=True)
     clock = _Clock()
     count = options.processes or os.cpu_count() or 1
     count = max(1, min(count, (options.max_memory_mb - 2 * _PROCESS_MB) // _PROCESS_MB))
     with jobs.workers(count) as (pool, rows_done):
-        n_chunks = read_chunks(pool, files, work, options.rules, 2 * count, tell)
+        n_chunks = read_chunks(pool, files, work, rules, 2 * count, tell)
         clock.lap("reading")
         tell("deciding", 0, None)
-        decided = decide(work, n_chunks, options.near_duplicates)
+        decided = decide(work, n_chunks, options.near_duplicates, {0} if options.with_starter else ())
         if not decided.n_passages:
-            raise BuildError(f"no passage is left of {sum(decided.texts.values())} texts ({decided.dropped})")
+            reasons = ", ".join(f"{count} {reason}" for reason, count in decided.dropped.items())
+            raise SourceError(
+                f"no passage is left of {sum(decided.texts.values())} texts ({reasons or 'none was read'})"
+            )
         clock.lap("deciding")
         engines = _engines(options.engine, decided.n_passages)
         facts = jobs.stored(work)
@@ -190,6 +223,13 @@ def _build(sources: Sequence[Path], folder: Path, options: Options, tell: Progre
     manifest = _manifest(options, inputs, decided, engines, facts)
     unchanged = _is_there(folder, manifest)
     if not unchanged:
+        for engine in engines:
+            ranker = open_ranker(engine, draft / engine)
+            if len(ranker) != manifest.n_passages:
+                raise DamagedIndex(
+                    f"{draft / engine} holds {len(ranker)} of {manifest.n_passages} passages: remove {work}"
+                )
+            ranker.close()
         publish(draft, folder, manifest)
     _remove(folder / WORK)
     (folder / STARTER).unlink(missing_ok=True)
@@ -212,8 +252,8 @@ def _write(
     memory_mb = max(64, min(512, (options.max_memory_mb - 3 * _PROCESS_MB) // (len(engines) + 2)))
     for other in ENGINES:
         if other not in engines and (draft / other).exists():
-            shutil.rmtree(draft / other)
             jobs.forget(work, other)
+            shutil.rmtree(draft / other)
     store = pool.submit(jobs.store_job, work, draft)
     writing = [pool.submit(jobs.engine_job, work, draft, engine, memory_mb) for engine in engines]
     _await([store, *writing], lambda: [rows_done[at] for at in range(len(jobs.JOBS))], n_passages, tell)
@@ -241,6 +281,7 @@ def _manifest(
             for at, one in enumerate(inputs)
         ],
         dropped=decided.dropped,
+        renamed=decided.renamed,
     )
 
 
@@ -262,19 +303,41 @@ class _Clock:
 def _input(file: SourceFile) -> dict[str, object]:
     with file.path.open("rb") as opened:
         digest = hashlib.file_digest(opened, "sha256").hexdigest()
-    return {"file": file.name, "bytes": file.path.stat().st_size, "sha256": digest}
+    return {"file": file.name, "bytes": file.path.stat().st_size, "sha256": digest, "licence": file.licence}
 
 
-def _open_work(folder: Path, options: Options, inputs: Sequence[Mapping[str, object]]) -> Path:
+def _open_work(
+    folder: Path, options: Options, files: Sequence[SourceFile], inputs: Sequence[Mapping[str, object]]
+) -> Path:
     """The work folder of this plan, named by its hash; what other plans left is removed."""
-    plan = json.dumps([FORMAT, sys.version, options.parameters, *inputs], sort_keys=True)
+    read = [(file.format, file.collection) for file in files]
+    plan = json.dumps([FORMAT, sys.version, _code(), options.parameters, read, inputs], sort_keys=True)
     work = folder / hashlib.sha256(plan.encode()).hexdigest()[:16]
-    for other in folder.glob("*"):
-        if other != work or not (work / PLAN).exists():
-            _remove(other)
+    if folder.is_dir() and not (work / PLAN).exists():
+        _remove(folder)
     work.mkdir(parents=True, exist_ok=True)
     (work / PLAN).write_text(plan, encoding="utf-8")
     return work
+
+
+@cache
+def _code() -> str:
+    """A hash of the code that makes rows of texts: rows of another version are not gone on with."""
+    digest = hashlib.sha256()
+    here = resources.files(__package__ or "")
+    for file in (here.joinpath("prepare.py"), here.joinpath("cut.py"), here.joinpath("near.py"), *_above(here)):
+        digest.update(file.read_bytes())
+    return digest.hexdigest()
+
+
+def _above(here: Traversable) -> list[Traversable]:
+    package = resources.files((__package__ or "").rpartition(".")[0])
+    sources = [file for file in here.joinpath("sources").iterdir() if file.name.endswith(".py")]
+    return [
+        package.joinpath("analysis.py"),
+        package.joinpath("passage.py"),
+        *sorted(sources, key=lambda file: file.name),
+    ]
 
 
 def _remove(folder: Path) -> None:

@@ -8,6 +8,7 @@ plan of a build names its Python.
 from __future__ import annotations
 
 import marshal
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,7 +39,7 @@ class Keys:
 
 
 def _write(path: Path, value: Any) -> None:
-    draft = path.with_name(f".{path.name}.new")
+    draft = path.with_name(f".{path.name}.{os.getpid()}.new")  # a worker of a killed build may be at the same one
     draft.write_bytes(marshal.dumps(value))
     draft.replace(path)
 

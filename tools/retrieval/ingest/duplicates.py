@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,21 +17,26 @@ _HELD = 16  # bytes of a content hash that are compared: two texts in 10^19 woul
 
 @dataclass(frozen=True, slots=True)
 class Decided:
-    """What came of it: rows that stay, rows dropped by reason, and (texts, kept) by place of the input file."""
+    """What came of it: rows that stay, what was dropped by reason, and texts and passages by place of the input file.
+
+    `renamed` rows stay under another id, since theirs was taken.
+    """
 
     n_passages: int
+    renamed: int
     dropped: dict[str, int]
     texts: dict[int, int]
     kept: dict[int, int]
 
 
-def decide(work: Path, n_chunks: int, near: float | None) -> Decided:
+def decide(work: Path, n_chunks: int, near: float | None, spared: Collection[int] = ()) -> Decided:
     """Decide for all chunks and write it down (`chunks.write_kept`). The first of equal texts stays.
 
     Args:
         work: the work folder.
         n_chunks: number of chunks, all done.
         near: similarity from which a text is a near duplicate; None to look for exact ones only.
+        spared: places of input files whose texts are no near duplicates of others.
     """
     masks: list[bytearray] = []
     seen: set[bytes] = set()
@@ -44,7 +50,7 @@ def decide(work: Path, n_chunks: int, near: float | None) -> Decided:
             if held not in seen:
                 seen.add(held)
                 mask[at] = 1
-                if near is not None:
+                if near is not None and keys.file not in spared:
                     signatures.append(keys.signatures[at * PLACES * 4 : (at + 1) * PLACES * 4])
                     places.append((number, at))
         dropped["duplicate"] += len(mask) - sum(mask)
@@ -52,6 +58,7 @@ def decide(work: Path, n_chunks: int, near: float | None) -> Decided:
     seen.clear()
     if near is not None:
         matrix = np.frombuffer(b"".join(signatures), dtype="<u4").reshape(-1, PLACES)
+        signatures.clear()
         for (number, at), gone in zip(places, near_duplicates(matrix, near).tolist(), strict=True):
             if gone:
                 masks[number][at] = 0
@@ -78,4 +85,4 @@ def decide(work: Path, n_chunks: int, near: float | None) -> Decided:
             taken.add(new)
     write_kept(work, Kept([bytes(mask) for mask in masks], renamed))
     counts = {reason: count for reason, count in sorted(dropped.items()) if count}
-    return Decided(sum(kept.values()), counts | ({"id taken, renamed": len(renamed)} if renamed else {}), texts, kept)
+    return Decided(sum(kept.values()), len(renamed), counts, texts, kept)

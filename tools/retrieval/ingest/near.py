@@ -57,8 +57,10 @@ def near_duplicates(signatures: NDArray[np.uint32], threshold: float) -> NDArray
         pairs.append(np.stack([later[alike], earlier[alike]], axis=1))
         starts = np.flatnonzero(np.concatenate([[True], ~same])) if n else np.empty(0, dtype=np.int64)
         firsts = order[np.repeat(starts, np.diff(np.concatenate([starts, [n]])))]
-        alike = (firsts != order) & (np.mean(signatures[order] == signatures[firsts], axis=1) >= threshold)
-        pairs.append(np.stack([order[alike], firsts[alike]], axis=1))
+        behind = firsts != order
+        later, earlier = order[behind], firsts[behind]
+        alike = np.mean(signatures[later] == signatures[earlier], axis=1) >= threshold
+        pairs.append(np.stack([later[alike], earlier[alike]], axis=1))
     dropped = np.zeros(n, dtype=np.bool_)
     found = np.concatenate(pairs) if pairs else np.empty((0, 2), dtype=np.int64)
     for later, earlier in found[np.lexsort((found[:, 1], found[:, 0]))]:

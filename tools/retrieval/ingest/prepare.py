@@ -18,6 +18,7 @@ from .near import signature
 from .raw import RawText, SourceError
 
 NOT_STATED = "not stated"
+LONGEST_FIELD = 500  # characters of a title, a document's name, a source
 _NOT_IN_ID = re.compile(r"[^A-Za-z0-9._:-]+")
 _NOT_IN_KIND = re.compile(r"[^a-z0-9]+")
 _YEAR = re.compile(r"(?<!\d)(\d{4})(?!\d)")
@@ -86,6 +87,12 @@ def _title_terms(title: str) -> str:
     return joined_terms(title)
 
 
+def _line(stated: str, most: int = LONGEST_FIELD) -> str:
+    """One line of text, cut where it is not a name but a text."""
+    line = " ".join(stated.split())
+    return line if len(line) <= most else f"{line[: most - 3]}..."
+
+
 @lru_cache(maxsize=4096)
 def _kind(stated: str) -> str:
     if is_kind(stated):
@@ -121,11 +128,11 @@ def prepare(
     counts = {"texts": 0, "empty": 0, "licence": 0}
     for text in texts:
         counts["texts"] += 1
-        stated = text.licence or licence or NOT_STATED
+        stated = _line(text.licence) or _line(licence) or NOT_STATED
         if not rules.allows(stated):
             counts["licence"] += 1
             continue
-        pieces = [piece for piece in _pieces(text.text, rules, records) if piece]
+        pieces = [piece for piece in _pieces(text.text, rules, records) if joined_terms(piece)]
         if not pieces:
             counts["empty"] += 1
             continue
@@ -143,9 +150,9 @@ def _pieces(text: str, rules: Rules, records: bool) -> list[str]:
 
 
 def _row(text: RawText, piece: str, passage_id: str, licence: str, collection: str, rules: Rules) -> Prepared:
-    title = " ".join(text.title.split()) or text.document or passage_id
-    document = text.document or text.id or passage_id
-    source = text.source or collection
+    document = _line(text.document) or _line(text.id) or passage_id
+    title = _line(text.title) or document
+    source = _line(text.source) or collection
     kind = _kind(text.kind or rules.kind)
     certainty = text.certainty.casefold()
     if certainty not in CERTAINTIES:
@@ -158,12 +165,12 @@ def _row(text: RawText, piece: str, passage_id: str, licence: str, collection: s
             "title": title,
             "text": piece,
             "document": document,
-            "section": text.section,
+            "section": _line(text.section),
             "source": source,
             "kind": kind,
             "year": _year(text.date),
             "licence": licence,
-            "date": text.date,
+            "date": _line(text.date),
             "certainty": certainty,
             "sha256": content.hex(),
         },

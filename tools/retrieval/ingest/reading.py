@@ -46,13 +46,13 @@ class Part:
     size: int
 
 
-def parts(files: Sequence[SourceFile], columns: Mapping[str, str]) -> Iterator[Part]:
-    """All texts in order, at most some megabytes at once."""
+def parts(files: Sequence[SourceFile], rules: Sequence[Rules]) -> Iterator[Part]:
+    """All texts in order, at most some megabytes at once; `rules` of each file."""
     for at, file in enumerate(files):
         if file.format == "jsonl":
             yield from _parts_of_lines(at, file)
         else:
-            yield from _parts_of_texts(at, file, columns)
+            yield from _parts_of_texts(at, file, rules[at].columns)
 
 
 def _parts_of_lines(at: int, file: SourceFile) -> Iterator[Part]:
@@ -97,15 +97,20 @@ class _Position:
             if self.file >= 0:
                 last = self.files[self.file].path
                 self.packed[last.suffix] = max(1.0, self.inside / max(1, last.stat().st_size))
+            self.before += sum(file.path.stat().st_size for file in self.files[max(0, self.file) : part.file])
             self.file, self.inside = part.file, 0
-            self.before = sum(file.path.stat().st_size for file in self.files[: part.file])
         self.inside += part.size
         path = self.files[part.file].path
         return self.before + min(path.stat().st_size, int(self.inside / self.packed.get(path.suffix, 1.0)))
 
 
 def read_chunks(
-    pool: ProcessPoolExecutor, files: Sequence[SourceFile], work: Path, rules: Rules, ahead: int, tell: Progress
+    pool: ProcessPoolExecutor,
+    files: Sequence[SourceFile],
+    work: Path,
+    rules: Sequence[Rules],
+    ahead: int,
+    tell: Progress,
 ) -> int:
     """Have all chunks made that are not there yet; the number of chunks.
 
@@ -113,7 +118,7 @@ def read_chunks(
         pool: who makes them.
         files: what is read.
         work: the work folder.
-        rules: what decides how texts become passages.
+        rules: what decides how the texts of each file become passages.
         ahead: how many parts may wait for a worker.
         tell: told how far it is.
     """
@@ -121,12 +126,12 @@ def read_chunks(
     position = _Position(files)
     total = sum(file.path.stat().st_size for file in files)
     number = 0
-    for number, part in enumerate(parts(files, rules.columns), start=1):
+    for number, part in enumerate(parts(files, rules), start=1):
         tell("reading", position.move(part), total)
         if is_done(work, number - 1):
             continue
         source = files[part.file]
-        arguments = (work, number - 1, part.file, source, rules, part.first, part.lines, part.texts)
+        arguments = (work, number - 1, part.file, source, rules[part.file], part.first, part.lines, part.texts)
         waiting.add(pool.submit(prepare_chunk, *arguments))
         while len(waiting) > ahead:
             finished, waiting = wait(waiting, return_when=FIRST_COMPLETED)

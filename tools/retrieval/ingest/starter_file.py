@@ -7,9 +7,11 @@ from dataclasses import asdict
 from pathlib import Path
 
 from ..starter import starter_passages
+from .prepare import Rules
 from .sources import SourceFile
 
 STARTER = ".starter.jsonl"
+STARTER_RULES = Rules(words=1000, limit=1000)  # it comes in as it is, whatever rules hold for the other sources
 
 
 def write_starter(folder: Path) -> SourceFile:

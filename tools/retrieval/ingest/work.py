@@ -51,8 +51,13 @@ def workers(count: int) -> Generator[tuple[ProcessPoolExecutor, SynchronizedArra
     context = multiprocessing.get_context("spawn")
     progress = cast("SynchronizedArray[int]", context.Array("q", len(JOBS)))
     pool = ProcessPoolExecutor(count, mp_context=context, initializer=_start, initargs=(os.getpid(), progress))
+    before = set(multiprocessing.active_children())
     try:
         yield pool, progress
+    except BaseException:
+        for process in set(multiprocessing.active_children()) - before:
+            process.terminate()  # what they were at is done again, or gone on with, by the next build
+        raise
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 

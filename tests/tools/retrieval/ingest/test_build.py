@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -25,7 +26,7 @@ from medgym.tools.retrieval import (
 )
 from medgym.tools.retrieval.folder import MANIFEST
 from medgym.tools.retrieval.ingest import build as build_module
-from medgym.tools.retrieval.ingest.build import WORK, BuildError, Built, Options, build
+from medgym.tools.retrieval.ingest.build import WORK, Built, Options, build
 from medgym.tools.retrieval.ingest.raw import SourceError
 
 WORDS = [
@@ -91,13 +92,20 @@ def test_duplicates_go_and_the_first_stays(source: Path, tmp_path: Path) -> None
         {"id": "two", "title": "u", "text": "gout HURTS"},
         {"id": "one", "title": "v", "text": "Another text under the same id."},
         {"id": "three", "title": "w", "text": "  "},
+        {"id": "four", "title": "w", "text": "... and the !"},
+        {"id": "five", "title": "w", "text": "Give 1.5 mg if INR < 5."},
+        {"id": "six", "title": "w", "text": "Give 15 mg if INR < 5."},
+        {"id": "seven", "title": "w", "text": "Give 15 mg if INR > 5."},
+        {"id": "eight", "title": "w", "text": "w", "source": " ", "licence": " ", "document": " "},
     ]
     write_lines(source / "a.jsonl", rows)
     manifest = built(source, tmp_path / "kb").manifest
-    assert manifest.dropped == {"duplicate": 1, "empty": 1, "id taken, renamed": 1}
+    assert (manifest.dropped, manifest.renamed) == ({"duplicate": 1, "empty": 2}, 1)
     index = opened(tmp_path / "kb")
     assert index.get("one").text == "Gout, hurts!"
     assert index.get("one.2").title == "v"
+    assert all(index.get(name).text.startswith("Give") for name in ("five", "six", "seven"))
+    assert (index.get("eight").source, index.get("eight").licence) == ("a", "not stated")
     with pytest.raises(UnknownPassage):
         index.get("two")
     index.close()
@@ -199,7 +207,7 @@ def test_stopped_while_it_is_published(source: Path, tmp_path: Path, monkeypatch
     again = built(source, tmp_path / "kb")
     assert (again.manifest, again.unchanged) == (whole, False)
     assert verify(tmp_path / "kb") == whole
-    assert len(list((tmp_path / "kb").glob("data-*"))) == 1
+    assert len(list((tmp_path / "kb").glob("data-*"))) == 2  # the old one stays for those who have it open
 
 
 def test_stopped_after_it_was_published(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -214,8 +222,7 @@ def test_stopped_after_it_was_published(source: Path, tmp_path: Path, monkeypatc
         with pytest.raises(KeyboardInterrupt):
             built(source, tmp_path / "kb")
     whole = verify(tmp_path / "kb")
-    (data,) = (tmp_path / "kb").glob("data-*")
-    made = data.stat().st_ino
+    made = next((tmp_path / "kb").glob("data-*")).stat().st_ino
     again = built(source, tmp_path / "kb")
     assert (again.manifest, again.unchanged) == (whole, True)
     assert next((tmp_path / "kb").glob("data-*")).stat().st_ino == made
@@ -266,7 +273,7 @@ def test_bad_options_are_refused(options: dict[str, object], said: str) -> None:
 
 def test_sources_without_a_text_are_refused(source: Path, tmp_path: Path) -> None:
     write_lines(source / "a.jsonl", [{"id": "a", "title": "t", "text": " ", "lic": "x"}])
-    with pytest.raises(BuildError, match="no passage is left of 1 texts"):
+    with pytest.raises(SourceError, match="no passage is left of 1 texts"):
         built(source, tmp_path / "kb")
     with pytest.raises(SourceError, match="nowhere"):
         built(tmp_path / "nowhere", tmp_path / "kb")
@@ -335,3 +342,88 @@ def test_a_full_disk_is_told_and_the_old_index_serves_on(source: Path, tmp_path:
         (disk / "ballast").unlink()
     finally:
         subprocess.run(["umount", disk], check=True)
+
+
+def test_what_is_not_an_indexs_is_left_alone(source: Path, tmp_path: Path) -> None:
+    corpus(source, 20)
+    (source / "manifest.json").write_text(json.dumps([{"file": "a.jsonl", "licence": "CC0"}]))
+    with pytest.raises(SourceError, match=r"manifest\.json that is not an index's"):
+        built(source, source)
+    out = tmp_path / "kb"
+    (out / "data-raw").mkdir(parents=True)
+    (out / "data-raw" / "x").write_text("precious")
+    (out / "data-notes.txt").write_text("precious")
+    (out / ".build").mkdir()
+    built(source, out)
+    built(source, out, words=60)
+    assert (out / "data-raw" / "x").exists()
+    assert (out / "data-notes.txt").exists()
+    assert (out / ".build").exists()
+    with pytest.raises(SourceError, match="is a file"):
+        built(source, out / "data-notes.txt")
+
+
+def test_an_index_among_its_sources_is_not_read(source: Path) -> None:
+    corpus(source, 20)
+    first = built(source, source / "kb").manifest
+    again = built(source, source / "kb")
+    assert (again.manifest, again.unchanged) == (first, True)
+
+
+def test_licences_that_changed_are_seen_by_the_next_build(source: Path, tmp_path: Path) -> None:
+    corpus(source, 20)
+    stated = source / "manifest.json"
+    stated.write_text(json.dumps([{"file": "a.jsonl", "licence": "CC0"}]))
+    assert built(source, tmp_path / "kb").manifest.licences == {"CC0": 20, "not stated": 20}
+    stated.write_text(json.dumps([{"file": "a.jsonl", "licence": "proprietary"}]))
+    assert built(source, tmp_path / "kb").manifest.licences == {"proprietary": 20, "not stated": 20}
+
+
+def test_the_starter_comes_in_whatever_the_rules(source: Path, tmp_path: Path) -> None:
+    rows = [{"id": "more", "title": "t", "abstract": "A further text.", "lic": "CC BY 4.0"}]
+    write_lines(source / "a.jsonl", rows)
+    options = {"columns": {"text": "abstract"}, "license_allow": ("CC BY*",), "near_duplicates": 0.8, "words": 20}
+    built(source, tmp_path / "kb", with_starter=True, limit=30, **options)
+    index = opened(tmp_path / "kb")
+    assert len(index) == len(starter_passages()) + 1
+    assert all(index.get(one.id) == one for one in starter_passages())
+    index.close()
+
+
+@pytest.mark.parametrize("engine", ["whoosh", "tantivy"])
+def test_who_has_the_old_index_open_goes_on_with_it(source: Path, tmp_path: Path, engine: str) -> None:
+    corpus(source, 50)
+    built(source, tmp_path / "kb", engine=engine)
+    old = load_index(tmp_path / "kb")
+    query = text(random.Random(8), 4)
+    before = [hit.passage.id for hit in old.search(query)]
+    corpus(source, 80)
+    built(source, tmp_path / "kb", engine=engine)
+    old._cache.clear()
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda _: [number for number, _ in old.ranked(query)], range(8)))
+    assert all(one == found[0] for one in found)
+    assert [hit.passage.id for hit in old.search(query)] == before
+    assert len(opened(tmp_path / "kb")) == 160
+    old.close()
+
+
+def test_a_worker_that_is_killed_is_told(source: Path, tmp_path: Path) -> None:
+    corpus(source, 6000)
+    command = [*COMMAND, str(source), "--out", str(tmp_path / "kb"), "--processes", "1", "--json"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        while not list((tmp_path / "kb" / WORK).glob("*/000000.keys")):
+            time.sleep(0.02)
+            assert process.poll() is None
+        (worker,) = [
+            int(one)
+            for one in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+            if b"spawn_main" in Path(f"/proc/{one}/cmdline").read_bytes()
+        ]
+        os.kill(worker, signal.SIGKILL)
+        out, err = process.communicate()
+    assert (process.returncode, out) == (3, "")
+    assert "a worker process was killed" in err
+    assert "Traceback" not in err
+    assert not built(source, tmp_path / "kb").unchanged
+    verify(tmp_path / "kb")
