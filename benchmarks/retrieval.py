@@ -21,7 +21,6 @@ from __future__ import annotations
 import argparse
 import json
 import random
-import resource
 import shutil
 import sqlite3
 import subprocess
@@ -374,8 +373,7 @@ def main() -> None:
             figures = build_bm25s(options.index, options.work)
         else:
             figures = build_bm25s(options.index, options.work / "untitled", titles=False)
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        print(json.dumps({name: round(value, 1) for name, value in figures.items()} | {"own_peak_mb": round(peak, 1)}))
+        print(json.dumps({name: round(value, 1) for name, value in figures.items()}))
         return
     if options.search:
         asked = json.loads((options.work / "questions.json").read_text(encoding="utf-8"))

@@ -132,13 +132,14 @@ def prepare(
         if not rules.allows(stated):
             counts["licence"] += 1
             continue
-        pieces = [piece for piece in _pieces(text.text, rules, records) if joined_terms(piece)]
+        analysed = ((piece, joined_terms(piece)) for piece in _pieces(text.text, rules, records))
+        pieces = [(piece, terms) for piece, terms in analysed if terms]
         if not pieces:
             counts["empty"] += 1
             continue
         named = _id_of(text.id or text.document or f"{collection}-{counts['texts']}")
-        for at, piece in enumerate(pieces):
-            rows.append(_row(text, piece, f"{named}:{at}" if at else named, stated, collection, rules))
+        for at, (piece, terms) in enumerate(pieces):
+            rows.append(_row(text, piece, terms, f"{named}:{at}" if at else named, stated, collection, rules))
     return rows, counts
 
 
@@ -149,7 +150,9 @@ def _pieces(text: str, rules: Rules, records: bool) -> list[str]:
     return cut(text, rules.words, rules.limit)
 
 
-def _row(text: RawText, piece: str, passage_id: str, licence: str, collection: str, rules: Rules) -> Prepared:
+def _row(
+    text: RawText, piece: str, terms: str, passage_id: str, licence: str, collection: str, rules: Rules
+) -> Prepared:
     document = _line(text.document) or _line(text.id) or passage_id
     title = _line(text.title) or document
     source = _line(text.source) or collection
@@ -158,7 +161,6 @@ def _row(text: RawText, piece: str, passage_id: str, licence: str, collection: s
     if certainty not in CERTAINTIES:
         raise SourceError(f"{passage_id}: certainty {text.certainty!r} is not high, medium or low")
     content = content_digest(piece)
-    terms = joined_terms(piece)
     record = json.dumps(
         {
             "id": passage_id,
