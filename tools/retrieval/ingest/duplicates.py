@@ -41,28 +41,18 @@ def decide(work: Path, n_chunks: int, near: float | None, spared: Collection[int
     masks: list[bytearray] = []
     seen: set[bytes] = set()
     dropped: Counter[str] = Counter()
-    signatures: list[bytes] = []
-    places: list[tuple[int, int]] = []
-    for number, keys in enumerate(read_keys(work, n_chunks)):
+    for keys in read_keys(work, n_chunks):
         mask = bytearray(len(keys.ids))
         for at, content in enumerate(keys.contents):
             held = content[:_HELD]
             if held not in seen:
                 seen.add(held)
                 mask[at] = 1
-                if near is not None and keys.file not in spared:
-                    signatures.append(keys.signatures[at * PLACES * 4 : (at + 1) * PLACES * 4])
-                    places.append((number, at))
         dropped["duplicate"] += len(mask) - sum(mask)
         masks.append(mask)
     seen.clear()
     if near is not None:
-        matrix = np.frombuffer(b"".join(signatures), dtype="<u4").reshape(-1, PLACES)
-        signatures.clear()
-        for (number, at), gone in zip(places, near_duplicates(matrix, near).tolist(), strict=True):
-            if gone:
-                masks[number][at] = 0
-                dropped["near duplicate"] += 1
+        dropped["near duplicate"] = _drop_near(work, masks, near, spared)
     texts: Counter[int] = Counter()
     kept: Counter[int] = Counter()
     renamed: dict[tuple[int, int], str] = {}
@@ -86,3 +76,22 @@ def decide(work: Path, n_chunks: int, near: float | None, spared: Collection[int
     write_kept(work, Kept([bytes(mask) for mask in masks], renamed))
     counts = {reason: count for reason, count in sorted(dropped.items()) if count}
     return Decided(sum(kept.values()), len(renamed), counts, texts, kept)
+
+
+def _drop_near(work: Path, masks: list[bytearray], near: float, spared: Collection[int]) -> int:
+    """Take near duplicates out of the masks; how many. The signatures of all lie in a file, of which parts are read."""
+    places: list[tuple[int, int]] = []
+    with (work / "signatures").open("wb") as file:
+        for number, keys in enumerate(read_keys(work, len(masks))):
+            for at, stays in enumerate(masks[number] if keys.file not in spared else b""):
+                if stays:
+                    file.write(keys.signatures[at * PLACES * 4 : (at + 1) * PLACES * 4])
+                    places.append((number, at))
+    if not places:
+        return 0
+    matrix = np.memmap(work / "signatures", dtype="<u4", mode="r").reshape(-1, PLACES)
+    gone = np.flatnonzero(near_duplicates(matrix, near)).tolist()
+    for place in gone:
+        number, at = places[place]
+        masks[number][at] = 0
+    return len(gone)
