@@ -29,7 +29,7 @@ from .engines.bm25 import K1, B
 from .index import DamagedIndex, IndexInfo
 from .passage_index import PassageIndex
 from .store import FILE as STORE
-from .store import PassageStore, corpus_hash, damaged_record, passage_of, record_digest
+from .store import PassageStore, checked, corpus_hash, record_digest
 
 FORMAT = 3
 MANIFEST = "manifest.json"
@@ -265,16 +265,15 @@ def verify(path: Path, progress: Callable[[int, int], None] | None = None) -> Ma
     kinds: Counter[str] = Counter()
     licences: Counter[str] = Counter()
     for done, record in enumerate(_shown(store.records(), manifest.n_passages, progress), start=1):
-        cells = json.loads(record)
         try:
-            passage_of(record)
-        except (ValueError, TypeError) as error:
+            passage, whole = checked(record)
+        except (ValueError, TypeError, KeyError) as error:
             raise DamagedIndex(f"number {done - 1} of {data / STORE} is no passage: {error}") from error
-        if damaged_record(record):
-            raise DamagedIndex(f"passage {cells['id']} (number {done - 1}) of {data / STORE} was changed")
+        if not whole:
+            raise DamagedIndex(f"passage {passage.id} (number {done - 1}) of {data / STORE} was changed")
         digests.append(record_digest(record))
-        kinds[cells["kind"]] += 1
-        licences[cells["licence"]] += 1
+        kinds[passage.kind] += 1
+        licences[passage.licence] += 1
     n_documents = store.count_documents()
     store.close()
     if corpus_hash(digests) != manifest.corpus_hash:

@@ -20,7 +20,7 @@ from typing import NamedTuple
 from urllib.parse import quote
 
 from .index import DamagedIndex, UnknownPassage
-from .passage import FIELDS, Passage, content_digest, is_passage_id
+from .passage import FIELDS, Passage, is_passage_id
 
 FILE = "passages.sqlite"
 _BATCH = 2000
@@ -200,7 +200,9 @@ class PassageStore:
             self._held = None
 
 
-def damaged_record(record: str) -> bool:
-    """Whether the text of a record no longer has the content hash that it was stored with."""
+def checked(record: str) -> tuple[Passage, bool]:
+    """The passage of a record, and whether its text still has the content hash that it was stored with."""
     cells = json.loads(record)
-    return content_digest(cells["text"]).hex() != cells["sha256"]
+    stated = cells.pop("sha256")
+    passage = Passage(**cells)
+    return passage, passage.content_hash == stated

@@ -18,7 +18,7 @@ from ..index import DamagedIndex
 from ..store import Row
 from .ranker import DECIMALS, Filters, best
 
-_SPARE = 16  # hits beyond those asked for, so that equal scores at the end are all seen
+_SPARE = 4  # hits beyond those asked for, so that equal scores at the end are all seen
 _EVERY = 2000
 _YEARS = (0, 9999)
 
