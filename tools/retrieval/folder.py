@@ -46,10 +46,10 @@ class Manifest:
     Attributes:
         n_passages, n_documents: numbers.
         corpus_hash: of all fields of all passages (`store.corpus_hash`).
-        kinds, licences, collections: passages by kind, by licence, by input file.
+        kinds, licences: passages by kind and by licence.
         engines: version by engine that there is an index of.
         parameters: of the build.
-        inputs: what was read: name, bytes, SHA-256, texts, passages kept.
+        inputs: what was read: name, bytes, SHA-256, licence stated for the file, texts, passages kept.
         dropped: what was left out, by reason: texts that are "empty" or of a "licence" that is not allowed, passages
             that are a "duplicate" or "near duplicate".
         renamed: passages whose id was taken, under another id.

@@ -6,7 +6,7 @@ Whoosh's files (`lengths`, four bytes each), since Whoosh rounds lengths in its 
 after the last commit.
 
 Postings are read from Whoosh block by block and scored in numpy. Whoosh's own collector finds the same hits with the
-same formula in six times the time, since it walks from posting to posting in Python.
+same formula in five times the time, since it walks from posting to posting in Python.
 """
 
 # Whoosh has few annotations.
