@@ -3,8 +3,8 @@
 A text's *shingles* are its runs of three terms; the share of shingles that two texts have in common is estimated by the
 share of equal places in their signatures. Candidates are found by locality-sensitive hashing: two texts are compared
 only if one of `BANDS` bands of their signatures is the same, which two texts of similarity s are with probability
-1 - (1 - s^ROWS)^BANDS: 0.99998 at 0.9, 0.99 at 0.8, 0.32 at 0.5. One band is held in memory at a time; the signatures of
-all passages cost 256 bytes each, so that a library that keeps every band in Python objects would not do here.
+1 - (1 - s^ROWS)^BANDS: 0.99998 at 0.9, 0.99 at 0.8, 0.32 at 0.5. One band is held in memory at a time; the signatures
+of all passages cost 256 bytes each, so that a library that keeps every band in Python objects would not do here.
 """
 
 from __future__ import annotations
