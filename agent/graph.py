@@ -34,14 +34,14 @@ Update: TypeAlias = dict[str, object]
 
 
 @dataclass(frozen=True, slots=True)
-class Agent:
+class CaseGraph:
     """A compiled graph with the sessions behind it."""
 
     graph: AgentGraph
     sessions: Sessions
 
 
-def build_agent(
+def build_case_graph(
     model_for: ModelFor,
     *,
     checkpointer: BaseCheckpointSaver[str] | None = None,
@@ -49,7 +49,7 @@ def build_agent(
     max_new_tokens: int | None = None,
     ask_human: bool = False,
     sessions: Sessions | None = None,
-) -> Agent:
+) -> CaseGraph:
     """Compile the graph.
 
     Args:
@@ -71,7 +71,7 @@ def build_agent(
     graph.add_edge("policy", "guard")
     graph.add_edge("act", "guard")
     compiled = graph.compile(checkpointer=checkpointer)  # pyright: ignore[reportUnknownMemberType]
-    return Agent(compiled, nodes.sessions)
+    return CaseGraph(compiled, nodes.sessions)
 
 
 def make(config: RunnableConfig) -> AgentGraph:
@@ -80,7 +80,7 @@ def make(config: RunnableConfig) -> AgentGraph:
 
     settings = config.get("configurable", {})
     policy = make_policy(str(settings.get("policy", "expert")))
-    return build_agent(policy.model_for, guided=bool(settings.get("guided", False)), ask_human=True).graph
+    return build_case_graph(policy.model_for, guided=bool(settings.get("guided", False)), ask_human=True).graph
 
 
 class _Nodes:

@@ -26,7 +26,7 @@ from ..env.patient import HumanPatient
 from ..env.trajectory import FILE_NAME, append
 from ..tools.cache import state_root
 from ..tools.console import ENVIRONMENT, FINDING, USAGE, CommandError, Output
-from .graph import Agent, build_agent
+from .graph import CaseGraph, build_case_graph
 from .policies import Policy, PolicyError, PolicyOptions, PolicyUnavailable, make_policy
 from .recorder import Recorder, recording
 from .report import episode_row, evidence_table, reward_table
@@ -160,7 +160,7 @@ def _play(root: Path, thread: str, settings: PlaySettings, policy: Policy, outpu
     sessions = Sessions(seat=(lambda interview: HumanPatient(interview, ask_patient)) if human else None)
     recorder = Recorder()
     with _checkpointer(root) as saver, recording(recorder):
-        agent = build_agent(
+        agent = build_case_graph(
             policy.model_for,
             checkpointer=saver,
             guided=policy.guided,
@@ -211,7 +211,7 @@ def _finish(
     return episode_row(trajectory, path)
 
 
-def _drive(agent: Agent, thread: str, settings: PlaySettings, output: Output) -> None:
+def _drive(agent: CaseGraph, thread: str, settings: PlaySettings, output: Output) -> None:
     """Stream the graph from where it stands to its end, asking a person where a verdict wants one."""
     config = thread_config(thread)
     lines = FULL if settings.policy == "human" else SHORT

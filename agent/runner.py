@@ -12,7 +12,7 @@ from ..env.briefing import PromptForm
 from ..env.episode import Episode
 from ..env.task import Task
 from ..env.trajectory import Trajectory
-from .graph import Agent, build_agent
+from .graph import CaseGraph, build_case_graph
 from .policies import Policy
 from .policies.local.request import ContextLengthError
 from .recorder import Recorder, recording
@@ -52,7 +52,7 @@ def thread_config(thread: str) -> RunnableConfig:
 
 
 def run_episode(
-    agent: Agent,
+    agent: CaseGraph,
     policy: Policy,
     task: Task,
     seed: int,
@@ -113,7 +113,7 @@ def run_many(
     done: Callable[[Trajectory], None] | None = None,
 ) -> Iterator[Trajectory]:
     """Play (task, seed) pairs one after the other, each trajectory as it finishes."""
-    agent = build_agent(policy.model_for, guided=policy.guided, max_new_tokens=policy.max_new_tokens)
+    agent = build_case_graph(policy.model_for, guided=policy.guided, max_new_tokens=policy.max_new_tokens)
     for task, seed in tasks:
         trajectory = run_episode(
             agent, policy, task, seed, suite=suite, max_turns=max_turns, form=form, literature=literature

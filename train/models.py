@@ -22,7 +22,7 @@ from platformdirs import user_cache_path
 from torch import Tensor, nn
 
 from ..agent.chat_format import ChatFormat
-from ..agent.policies.local import LoadedModel, MissingExtraError, load_policy
+from ..agent.policies.local import LoadedModel, MissingExtraError, load_model
 from ..env.briefing import PROTOCOL
 from ..tools.bars import no_progress_bars
 from .curriculum import served_form
@@ -98,7 +98,7 @@ def load_student(
     path = recipe.model.path
     spec = str(tiny_folder(recipe, cache, tell).absolute()) if path == TINY else path
     below = _adapter_base(Path(spec))
-    loaded = load_policy(spec, dtype=recipe.model.dtype, device=device, base=below, cache_dir=cache, progress=tell)
+    loaded = load_model(spec, dtype=recipe.model.dtype, device=device, base=below, cache_dir=cache, progress=tell)
     model = cast("PreTrainedModel | PeftModel", loaded.model)
     base = _named(below or spec)
     with seeded(recipe.seed):
@@ -233,7 +233,7 @@ def save_policy(
     *,
     state_dict: Mapping[str, Tensor] | None = None,
 ) -> None:
-    """Write what `load_policy` takes: a plain PEFT or transformers folder, whole or not at all.
+    """Write what `load_model` takes: a plain PEFT or transformers folder, whole or not at all.
 
     Besides weights and tokenizer it holds `protocol.json` (how the policy was prompted and sampled), `recipe.json` and
     a `README.md`. Of a PEFT model only the student's adapter is written; under an adapter of a tiny model its base lies

@@ -44,7 +44,7 @@ def card_text(recipe: Recipe, base: str, lora: bool, figures: Mapping[str, objec
         "Every setting stands in `recipe.json`; `medgym train --recipe recipe.json` runs it again.",
         "## Use",
         "`protocol.json` holds how it was prompted and sampled; other prompts or tools are outside of what it learned.",
-        '```python\nfrom medgym.agent.policies.local import load_policy\n\nloaded = load_policy("THIS FOLDER")\n```',
+        '```python\nfrom medgym.agent.policies.local import load_model\n\nloaded = load_model("THIS FOLDER")\n```',
         "or `medgym play --policy local:THIS_FOLDER`.",
     ]
     return "\n\n".join(parts) + "\n"

@@ -106,10 +106,10 @@ def make_policy(
 
 
 def _local(name: str, path: str, options: PolicyOptions, progress: Progress | None) -> Policy:
-    from .local import LocalChatModel, MissingExtraError, load_policy
+    from .local import LocalChatModel, MissingExtraError, load_model
 
     try:
-        loaded = load_policy(
+        loaded = load_model(
             path,
             dtype=options.dtype,
             threads="auto" if options.threads is None else options.threads,

@@ -16,7 +16,7 @@ from langgraph.types import Command
 from pydantic import PrivateAttr
 
 from medgym.agent.conversation import exchanges
-from medgym.agent.graph import Agent, build_agent, make
+from medgym.agent.graph import CaseGraph, build_case_graph, make
 from medgym.agent.policies import Policy, make_policy
 from medgym.agent.runner import run_episode, run_many, start_state, thread_config, trajectory_of
 from medgym.env.action import write_call
@@ -55,10 +55,10 @@ class Lines(BaseChatModel):
         return ChatResult(generations=[ChatGeneration(message=AIMessage(self._lines[min(said, len(self._lines) - 1)]))])
 
 
-def lines(*texts: str, **settings: Any) -> tuple[Agent, Policy]:
+def lines(*texts: str, **settings: Any) -> tuple[CaseGraph, Policy]:
     model = Lines.of(*texts)
     policy = Policy("lines", lambda _: model)
-    return build_agent(policy.model_for, **settings), policy
+    return build_case_graph(policy.model_for, **settings), policy
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +92,7 @@ def results_of(state: dict[str, Any]) -> list[dict[str, Any]]:
 def test_the_expert_solves_a_case_of_each_domain(domain: str) -> None:
     policy = make_policy("expert")
     one = load_domain(domain).tasks()[3]
-    trajectory = run_episode(build_agent(policy.model_for), policy, one, 0)
+    trajectory = run_episode(build_case_graph(policy.model_for), policy, one, 0)
     assert trajectory.ended == "submitted"
     assert trajectory.reward["composite"] == pytest.approx(1.0, abs=0.01)
 
@@ -101,7 +101,7 @@ def test_the_expert_solves_a_case_of_each_domain(domain: str) -> None:
 @pytest.mark.parametrize("name", sorted(POLICIES))
 def test_the_graph_and_the_episode_give_the_same_bytes(domain: str, name: str) -> None:
     policy = make_policy(name)
-    agent = build_agent(policy.model_for)
+    agent = build_case_graph(policy.model_for)
     for number in (1, -1):
         one = load_domain(domain).tasks()[number]
         direct = play_script(Episode(one, 5), POLICIES[name])
@@ -283,7 +283,7 @@ def test_a_real_rule_asks_and_blocks() -> None:
 def test_four_threads_through_one_agent_do_not_mix(name: str) -> None:
     jobs = [(one, seed) for domain in domain_names() for seed, one in enumerate(load_domain(domain).tasks()[:6])]
     policy = make_policy(name)
-    agent = build_agent(policy.model_for)
+    agent = build_case_graph(policy.model_for)
     alone = [encode(run_episode(agent, policy, one, seed)) for one, seed in jobs]
     with ThreadPoolExecutor(4) as pool:
         together = list(pool.map(lambda job: encode(run_episode(agent, policy, *job)), jobs))
@@ -294,7 +294,7 @@ def test_four_threads_through_one_agent_do_not_mix(name: str) -> None:
 def test_calls_without_a_thread_id_do_not_mix() -> None:
     """Somebody who just invokes the graph, several times at once, gives no thread id."""
     policy = make_policy("expert")
-    agent = build_agent(policy.model_for)
+    agent = build_case_graph(policy.model_for)
     tasks = [one for one in load_domain("clinical_diagnosis").tasks()[:2] for _ in range(8)]
     config: Any = {"recursion_limit": 1000}
     with ThreadPoolExecutor(4) as pool:
@@ -307,7 +307,7 @@ def test_calls_without_a_thread_id_do_not_mix() -> None:
 
 def test_async(task: Task) -> None:
     policy = make_policy("expert")
-    agent = build_agent(policy.model_for)
+    agent = build_case_graph(policy.model_for)
     direct = run_episode(agent, policy, task, 2)
 
     async def both() -> list[Any]:
@@ -381,7 +381,7 @@ def test_a_model_that_fails_leaves_the_agent_usable(task: Task) -> None:
             raise RuntimeError("no model today")
         return policy.model_for(episode)
 
-    agent = build_agent(model_for)
+    agent = build_case_graph(model_for)
     with pytest.raises(RuntimeError, match="no model today"):
         run_episode(agent, policy, task, 0)
     broken = False

@@ -12,7 +12,7 @@ from typing import Any, cast
 import pytest
 from langgraph.checkpoint.sqlite import SqliteSaver
 
-from medgym.agent.graph import Agent, build_agent
+from medgym.agent.graph import CaseGraph, build_case_graph
 from medgym.agent.play import PlaySettings, new_play, resume_play
 from medgym.agent.policies import PolicyOptions, make_policy
 from medgym.agent.policies.scripted import ScriptedChatModel
@@ -31,15 +31,15 @@ TASK = load_domain("medical_qa").tasks()[1]
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[Agent]:
+def opened(path: Path) -> Iterator[CaseGraph]:
     """A new agent on a checkpoint file, as another process would make it."""
     with closing(sqlite3.connect(path, check_same_thread=False)) as connection:
-        yield build_agent(make_policy("expert").model_for, checkpointer=SqliteSaver(connection))
+        yield build_case_graph(make_policy("expert").model_for, checkpointer=SqliteSaver(connection))
 
 
 def whole(folder: Path | None) -> Trajectory:
     policy = make_policy("expert")
-    return run_episode(build_agent(policy.model_for), policy, TASK, 3, literature=folder)
+    return run_episode(build_case_graph(policy.model_for), policy, TASK, 3, literature=folder)
 
 
 def test_a_run_searches_it(ward_literature: Path) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from langchain_core.messages import AIMessage, HumanMessage, SystemMessage, ToolMessage
 
-from medgym.agent.graph import build_agent
+from medgym.agent.graph import build_case_graph
 from medgym.agent.policies import PolicyError, PolicyOptions, PolicyUnavailable, make_policy
 from medgym.agent.policies.openai_chat import openai_messages
 from medgym.agent.recorder import Recorder
@@ -105,7 +105,7 @@ def run(server: Server, answer: Answer, **options: Any) -> Trajectory:
     server.answer = answer
     chosen = PolicyOptions(base_url=server.url, max_new_tokens=77, temperature=0.25, top_p=0.5, **options)
     policy = make_policy("openai:some/model", chosen)
-    trajectory = run_episode(build_agent(policy.model_for), policy, TASK, 9)
+    trajectory = run_episode(build_case_graph(policy.model_for), policy, TASK, 9)
     assert tuple(trajectory.actions) == SAID
     assert trajectory.ended == "submitted"
     assert differences(trajectory) == []
@@ -208,7 +208,7 @@ def test_an_empty_answer_is_a_message(server: Server) -> None:
 
     server.answer = silent
     policy = make_policy("openai:m", PolicyOptions(base_url=server.url))
-    trajectory = run_episode(build_agent(policy.model_for), policy, TASK, 0)
+    trajectory = run_episode(build_case_graph(policy.model_for), policy, TASK, 0)
     assert trajectory.ended == "dead_end"
     assert set(trajectory.actions) == {""}
 
@@ -218,7 +218,7 @@ def test_a_server_that_refuses_is_quoted(server: Server, status: int, said: str)
     server.answer = lambda _: (status, {"error": {"message": said}})
     policy = make_policy("openai:m", PolicyOptions(base_url=server.url))
     with pytest.raises(PolicyUnavailable, match=f"no answer of m at {server.url}.*{said}"):
-        run_episode(build_agent(policy.model_for), policy, TASK, 0)
+        run_episode(build_case_graph(policy.model_for), policy, TASK, 0)
 
 
 def test_no_key_and_no_address(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from langgraph.checkpoint.sqlite import SqliteSaver
 
-from medgym.agent.graph import build_agent
+from medgym.agent.graph import build_case_graph
 from medgym.agent.play import PlaySettings, new_play, resume_play, unfinished
 from medgym.agent.policies import PolicyOptions, make_policy
 from medgym.agent.policies.scripted import ScriptedChatModel
@@ -91,7 +91,7 @@ def types(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 
 def uninterrupted(policy: str = "expert", max_turns: int | None = None) -> Trajectory:
     made = make_policy(policy)
-    return run_episode(build_agent(made.model_for), made, find_task(CASE), 7, max_turns=max_turns)
+    return run_episode(build_case_graph(made.model_for), made, find_task(CASE), 7, max_turns=max_turns)
 
 
 def test_a_play_is_the_episode_that_a_run_gives(place: Place, capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from medgym.agent.graph import build_agent
+from medgym.agent.graph import build_case_graph
 from medgym.agent.policies import make_policy, policy_names
 from medgym.agent.runner import run_episode, run_many, start_state
 from medgym.env.baselines import POLICIES
@@ -34,14 +34,14 @@ def test_run_many_gives_each_trajectory_as_it_finishes() -> None:
 def test_every_scripted_policy_replays_without_a_difference(name: str) -> None:
     policy = make_policy(name)
     for domain in ("clinical_diagnosis", "medical_qa"):
-        stored = run_episode(build_agent(policy.model_for), policy, load_domain(domain).tasks()[2], 9, max_turns=6)
+        stored = run_episode(build_case_graph(policy.model_for), policy, load_domain(domain).tasks()[2], 9, max_turns=6)
         assert len(stored.turns) <= 6
         assert differences(stored) == []
 
 
 def test_an_episode_leaves_no_session_behind() -> None:
     policy = make_policy("do-nothing")
-    agent = build_agent(policy.model_for)
+    agent = build_case_graph(policy.model_for)
     first = run_episode(agent, policy, TASKS()[0], 0)
     assert agent.sessions.live == {}
     assert encode(run_episode(agent, policy, TASKS()[0], 0)) == encode(first)

@@ -18,7 +18,7 @@ from langgraph.checkpoint.sqlite import SqliteSaver
 from langgraph.types import Command
 
 from medgym.agent.conversation import exchanges
-from medgym.agent.graph import Agent, build_agent
+from medgym.agent.graph import CaseGraph, build_case_graph
 from medgym.agent.policies import make_policy
 from medgym.agent.runner import run_episode, start_state, thread_config, trajectory_of
 from medgym.agent.session import LogMismatch, Sessions
@@ -42,13 +42,13 @@ def task() -> Task:
 
 
 @contextmanager
-def opened(path: Path, policy: str, **settings: Any) -> Iterator[Agent]:
+def opened(path: Path, policy: str, **settings: Any) -> Iterator[CaseGraph]:
     """A new agent on a checkpoint file, as another process would make it."""
     with closing(sqlite3.connect(path, check_same_thread=False)) as connection:
-        yield build_agent(make_policy(policy).model_for, checkpointer=SqliteSaver(connection), **settings)
+        yield build_case_graph(make_policy(policy).model_for, checkpointer=SqliteSaver(connection), **settings)
 
 
-def finished(agent: Agent, policy: str) -> Trajectory:
+def finished(agent: CaseGraph, policy: str) -> Trajectory:
     final = cast("AgentState", agent.graph.get_state(CONFIG).values)
     return trajectory_of(agent.sessions.at("a", final).episode, make_policy(policy), None)
 
@@ -56,7 +56,7 @@ def finished(agent: Agent, policy: str) -> Trajectory:
 def uninterrupted(task: Task, policy: str) -> tuple[Trajectory, int]:
     """The trajectory of a run that nobody interrupts, and the number of its steps."""
     made = make_policy(policy)
-    agent = build_agent(made.model_for)
+    agent = build_case_graph(made.model_for)
     steps = sum(1 for _ in agent.graph.stream(start_state(task, 3), CONFIG, stream_mode="updates"))
     return run_episode(agent, made, task, 3), steps
 
@@ -104,7 +104,7 @@ def test_an_episode_left_after_every_step(tmp_path: Path, task: Task) -> None:
 def test_a_process_that_dies_between_the_deed_and_its_checkpoint(task: Task, monkeypatch: pytest.MonkeyPatch) -> None:
     """The live episode is then ahead of the log; the log decides."""
     whole, _ = uninterrupted(task, "expert")
-    agent = build_agent(make_policy("expert").model_for, checkpointer=InMemorySaver())
+    agent = build_case_graph(make_policy("expert").model_for, checkpointer=InMemorySaver())
     carry_out, calls = Episode.carry_out, 0
 
     def dies(self: Episode, *arguments: Any) -> Any:
@@ -198,7 +198,7 @@ def test_an_open_message_is_begun_once(task: Task) -> None:
 
 def test_time_travel(task: Task) -> None:
     """From an earlier checkpoint the same agent takes another way, and then the first way once more."""
-    agent = build_agent(make_policy("random").model_for, checkpointer=InMemorySaver())
+    agent = build_case_graph(make_policy("random").model_for, checkpointer=InMemorySaver())
     agent.graph.invoke(start_state(task, 3), CONFIG)
     whole = finished(agent, "random")
     places = [one for one in agent.graph.get_state_history(CONFIG) if one.next == ("policy",)]
@@ -247,7 +247,7 @@ def test_a_person_in_the_patients_seat_is_not_asked_again(tmp_path: Path, task: 
     told: list[list[tuple[str, str]]] = []
     for steps in (5, 4, 2, 1, 1, 3, None):  # one message is three steps, or five with a call
         with closing(sqlite3.connect(path, check_same_thread=False)) as connection:
-            agent = build_agent(
+            agent = build_case_graph(
                 lambda _: Said(texts=texts),
                 checkpointer=SqliteSaver(connection),
                 sessions=Sessions(lambda _: person),

@@ -12,7 +12,7 @@ from typing import Any, cast
 import pytest
 
 from medgym.agent.chat_format import ChatFormat
-from medgym.agent.graph import build_agent
+from medgym.agent.graph import build_case_graph
 from medgym.agent.policies import Policy
 from medgym.agent.policies.local import LoadedModel, LocalChatModel, MicroBatcher
 from medgym.agent.policies.local.sampler import Sampler
@@ -79,7 +79,7 @@ def policy_of(loaded: LoadedModel, guided: bool, engine: Any = None) -> Policy:
 
 
 def play(policy: Policy, domain: str, seed: int, turns: int = 5) -> Trajectory:
-    agent = build_agent(policy.model_for, guided=policy.guided)
+    agent = build_case_graph(policy.model_for, guided=policy.guided)
     task = load_domain(domain).tasks()[seed]
     return run_episode(agent, policy, task, seed, max_turns=turns, form=PromptForm(brief=True))
 
@@ -175,7 +175,7 @@ def test_episodes_at_once_keep_their_streams_apart(policies: dict[str, LoadedMod
     tasks = load_domain("medical_qa").tasks()
     with MicroBatcher(Sampler(loaded.model, loaded.chat_format)) as batcher:
         policy = policy_of(loaded, True, batcher)
-        agent = build_agent(policy.model_for, guided=True)
+        agent = build_case_graph(policy.model_for, guided=True)
 
         def one(seed: int) -> Trajectory:
             return run_episode(agent, policy, tasks[seed], seed, max_turns=2, form=PromptForm(brief=True))

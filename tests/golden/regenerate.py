@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from medgym.agent.graph import build_agent
+from medgym.agent.graph import build_case_graph
 from medgym.agent.policies import make_policy
 from medgym.agent.runner import run_episode
 from medgym.env.domain import load_domain
@@ -25,7 +25,7 @@ def played(name: str) -> Trajectory:
     """The episode of a file, played now."""
     policy_name, domain, number, seed = CASES[name]
     policy = make_policy(policy_name)
-    return run_episode(build_agent(policy.model_for), policy, load_domain(domain).tasks()[number], seed)
+    return run_episode(build_case_graph(policy.model_for), policy, load_domain(domain).tasks()[number], seed)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from medgym.agent.chat_format import CHATML_TEMPLATE, ChatFormat
-from medgym.agent.policies.local import load_policy
+from medgym.agent.policies.local import load_model
 from medgym.env.briefing import PROTOCOL
 from medgym.train.cases import pick_cases
 from medgym.train.models import Student, load_student, parameter_counts, protocol_of, save_policy
@@ -201,7 +201,7 @@ def test_a_saved_policy_loads_with_identical_logits(rank: int, dtype: Any, cache
     student = moved(load_student(recipe(lora_rank=rank, dtype=dtype), cache_dir=cache))
     assert logits(student, student.chat_format).std() > 0.5
     save_policy(student, tmp_path / "policy", CARD)
-    again = load_policy(tmp_path / "policy", dtype=dtype)
+    again = load_model(tmp_path / "policy", dtype=dtype)
     same(student, again)
     assert again.chat_format.end_ids == student.chat_format.end_ids
     fresh = load_student(recipe(lora_rank=rank, dtype=dtype), cache_dir=cache)
@@ -215,7 +215,7 @@ def test_an_adapter_of_a_tiny_model_brings_its_base_along(tmp_path: Path) -> Non
     shutil.rmtree(tmp_path / "cache")
     shutil.move(tmp_path / "policy", tmp_path / "elsewhere")
     policy = tmp_path / "elsewhere"
-    loaded = load_policy(policy, base=policy / "base")
+    loaded = load_model(policy, base=policy / "base")
     assert torch.equal(logits(loaded, loaded.chat_format), expected)
     further = load_student(recipe(path=str(policy)), cache_dir=tmp_path / "cache")
     assert further.base == str(policy / "base")
@@ -229,7 +229,7 @@ def test_training_goes_on_from_an_adapter(cache: Path, tmp_path: Path) -> None:
     same(student, further)
     assert parameter_counts(further) == parameter_counts(student)
     save_policy(moved(further), tmp_path / "second", CARD)
-    same(further, load_policy(tmp_path / "second"))
+    same(further, load_model(tmp_path / "second"))
     for wrong, said in (({"lora_rank": 8}, "lora_rank 4, not 8"), ({"lora_alpha": 3}, "lora_alpha 8, not 3")):
         with pytest.raises(RecipeError, match=said):
             load_student(recipe(path=str(tmp_path / "policy"), **wrong), cache_dir=cache)
@@ -244,7 +244,7 @@ def test_an_adapter_is_merged_where_all_parameters_are_trained(cache: Path, tmp_
     torch.testing.assert_close(logits(whole, whole.chat_format), logits(student, student.chat_format))
     save_policy(whole, tmp_path / "whole", CARD)
     assert not (tmp_path / "whole" / "adapter_config.json").exists()
-    same(whole, load_policy(tmp_path / "whole"))
+    same(whole, load_model(tmp_path / "whole"))
 
 
 def test_only_the_students_adapter_is_saved(cache: Path, tmp_path: Path) -> None:
@@ -254,7 +254,7 @@ def test_only_the_students_adapter_is_saved(cache: Path, tmp_path: Path) -> None
     model.set_adapter("default")
     save_policy(student, tmp_path / "policy", CARD)
     assert not list((tmp_path / "policy").rglob("teacher*"))
-    same(student, load_policy(tmp_path / "policy"))
+    same(student, load_model(tmp_path / "policy"))
 
 
 def test_a_policy_is_replaced_whole_or_not_at_all(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -271,11 +271,11 @@ def test_a_policy_is_replaced_whole_or_not_at_all(cache: Path, tmp_path: Path, m
         with pytest.raises(OSError, match="no space left"):
             save_policy(student, tmp_path / "policy", {"step": 2})
     assert [path.name for path in tmp_path.iterdir()] == ["policy"]
-    loaded = load_policy(tmp_path / "policy")
+    loaded = load_model(tmp_path / "policy")
     assert torch.equal(logits(loaded, loaded.chat_format), before)
     save_policy(student, tmp_path / "policy", {"step": 2})
     assert [path.name for path in tmp_path.iterdir()] == ["policy"]
-    same(student, load_policy(tmp_path / "policy"))
+    same(student, load_model(tmp_path / "policy"))
 
 
 def test_the_policy_says_what_it_is(cache: Path, tmp_path: Path) -> None:
@@ -308,7 +308,7 @@ def test_a_thinking_template_is_turned_off_for_good(cache: Path, tmp_path: Path)
     ids = student.chat_format.prompt_ids("a", "b")
     assert cast("Any", student.tokenizer).decode(ids).endswith("assistant\n<none>")
     save_policy(student, tmp_path / "policy", CARD)
-    assert load_policy(tmp_path / "policy").chat_format.prompt_ids("a", "b") == ids
+    assert load_model(tmp_path / "policy").chat_format.prompt_ids("a", "b") == ids
     further = load_student(recipe(path=str(tmp_path / "policy")), cache_dir=cache)
     assert further.chat_format.prompt_ids("a", "b") == ids
 

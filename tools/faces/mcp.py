@@ -18,18 +18,21 @@ def as_mcp_tool(spec: ToolSpec) -> Tool:
     Hints: a read changes nothing; a write adds an event to the record and destroys nothing; a terminal call ends the
     case, which cannot be taken back. No tool reaches outside its desk.
     """
-    from mcp.types import Tool, ToolAnnotations
+    from mcp.types import Tool
 
-    hints = ToolAnnotations(
-        read_only_hint=spec.effect is Effect.READ,
-        destructive_hint=spec.effect is Effect.TERMINAL,
-        open_world_hint=False,
-    )
-    return Tool(
-        name=spec.name,
-        description=spec.description,
-        input_schema=copy.deepcopy(spec.parameters),
-        annotations=hints,
+    hints = {
+        "readOnlyHint": spec.effect is Effect.READ,
+        "destructiveHint": spec.effect is Effect.TERMINAL,
+        "openWorldHint": False,
+    }
+    # by the names on the wire, which the fields of mcp 1 and of mcp 2 both go by
+    return Tool.model_validate(
+        {
+            "name": spec.name,
+            "description": spec.description,
+            "inputSchema": copy.deepcopy(spec.parameters),
+            "annotations": hints,
+        }
     )
 
 

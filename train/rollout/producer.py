@@ -16,7 +16,7 @@ import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ...agent.graph import build_agent
+from ...agent.graph import build_case_graph
 from ...agent.policies import Policy
 from ...agent.policies.local import LoadedModel, LocalChatModel
 from ...agent.policies.local.request import ContextLengthError, Engine
@@ -175,7 +175,7 @@ class RolloutProducer:
         began = time.thread_time()
         seed = plan.seed(self.seed)
         policy = self._policy(plan, engine, seed, temperature)
-        agent = build_agent(policy.model_for)
+        agent = build_case_graph(policy.model_for)
         recorder = Recorder()
         finish: Finish | None = None
         error = ""

@@ -1,13 +1,13 @@
 """The policy that runs in this process: Hugging Face weights, own decoding loop, ids in and ids out.
 
-`load_policy` loads a folder, an adapter or the packaged SmolLM2; `LocalChatModel` makes a LangChain chat model of it;
+`load_model` loads a folder, an adapter or the packaged SmolLM2; `LocalChatModel` makes a LangChain chat model of it;
 `MicroBatcher` lets concurrent episodes share forward passes. torch, transformers, peft and llguidance are imported
 only when something is loaded or sampled.
 """
 
 from .batching import MicroBatcher
 from .guided import tool_call_grammar
-from .loading import LoadedModel, load_policy
+from .loading import LoadedModel, load_model
 from .model import LocalChatModel
 from .request import ContextLengthError, MissingExtraError, SampleOutput, SampleRequest
 
@@ -19,6 +19,6 @@ __all__ = [
     "MissingExtraError",
     "SampleOutput",
     "SampleRequest",
-    "load_policy",
+    "load_model",
     "tool_call_grammar",
 ]

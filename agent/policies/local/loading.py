@@ -44,7 +44,7 @@ class LoadedModel:
     name: str
 
 
-def load_policy(
+def load_model(
     spec: str | os.PathLike[str],
     *,
     dtype: Dtype = "float32",

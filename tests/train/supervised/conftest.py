@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from medgym.agent.chat_format import CHATML_TEMPLATE, ChatFormat
-from medgym.agent.graph import build_agent
+from medgym.agent.graph import build_case_graph
 from medgym.agent.policies import Policy
 from medgym.agent.policies.local import LoadedModel, LocalChatModel
 from medgym.agent.policies.local.request import SampleOutput, SampleRequest
@@ -72,7 +72,7 @@ def live() -> Callable[..., Trajectory]:
         loaded = LoadedModel(None, chat_format.tokenizer, chat_format, "reciting")  # type: ignore[arg-type]
         engine = Reciting(chat_format, answers)
         policy = Policy("local:reciting", lambda episode: LocalChatModel(loaded, engine=engine), records_tokens=True)
-        return run_episode(build_agent(policy.model_for), policy, task, 0, form=form)
+        return run_episode(build_case_graph(policy.model_for), policy, task, 0, form=form)
 
     return play
 
