@@ -113,7 +113,7 @@ class Recorder:
         self._check_prefix(said)
         new = said[len(self.messages) :]
         if not self.turns:
-            ids = _render_conversation(new, chat_format)
+            ids = conversation_ids(new, chat_format)
         else:
             if any(role == "assistant" for role, _ in new):
                 raise ForkError(_fork("an answer was inserted that was not sampled in this episode"))
@@ -256,8 +256,16 @@ def _user_text(block: Sequence[tuple[str, str | None]]) -> list[Span]:
     return tool_results_text(results, "\n".join(human) if human else None)
 
 
-def _render_conversation(said: Sequence[tuple[str, str | None]], chat_format: ChatFormat) -> list[int]:
-    """A first prompt, earlier answers included as context."""
+def conversation_ids(said: Sequence[tuple[str, str | None]], chat_format: ChatFormat) -> list[int]:
+    """Ids of a first prompt, earlier answers included as context.
+
+    Args:
+        said: (role, text), roles system, user, assistant and tool; tool results and words in a row are one message.
+        chat_format: renders.
+
+    Raises:
+        ValueError: a system message that is not the first, or nothing to begin with or to answer.
+    """
     system: str | None = None
     if said and said[0][0] == "system":
         system, said = said[0][1], said[1:]

@@ -42,24 +42,41 @@ class Action:
     speech: str
 
 
-def parse_action(text: str) -> Action:
-    """Parse one assistant message; never fails."""
-    calls: list[Call | Malformed] = []
-    speech: list[str] = []
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A piece of a message as written: speech, where `call` is None, or a tag."""
+
+    raw: str
+    call: Call | Malformed | None = None
+
+
+def message_parts(text: str) -> list[Part]:
+    """A message cut at its tags, thoughts left out; never fails."""
+    parts: list[Part] = []
     rest = _THINK.sub("", text)
     while True:
         before, tag, after = rest.partition(OPEN)
-        speech.append(before.replace(CLOSE, " "))
-        if CLOSE in before:
-            calls.append(Malformed(CLOSE, f"{CLOSE} without {OPEN}"))
+        for index, said in enumerate(before.split(CLOSE)):
+            if index:
+                fault = f"{CLOSE} without {OPEN}" if index == 1 else ""
+                parts.append(Part(CLOSE, Malformed(CLOSE, fault) if fault else None))
+            if said:
+                parts.append(Part(said))
         if not tag:
             break
         body, closed, rest = after.partition(CLOSE)
         if not closed:
-            calls.append(Malformed(body[:200], f"{OPEN} is not closed"))
+            parts.append(Part(OPEN + body, Malformed(body[:200], f"{OPEN} is not closed")))
             break
-        calls.append(_parse_call(body))
-    return Action(tuple(calls), " ".join(" ".join(speech).split()))
+        parts.append(Part(OPEN + body + CLOSE, _parse_call(body)))
+    return parts
+
+
+def parse_action(text: str) -> Action:
+    """Parse one assistant message; never fails."""
+    parts = message_parts(text)
+    speech = " ".join(part.raw for part in parts if part.call is None and part.raw != CLOSE)
+    return Action(tuple(part.call for part in parts if part.call is not None), " ".join(speech.split()))
 
 
 def _parse_call(body: str) -> Call | Malformed:

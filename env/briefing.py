@@ -9,10 +9,11 @@ from typing import Literal, TypeAlias
 from ..tools.spec import ToolSpec
 from .domain import Domain
 
-PROTOCOL = (
+CALLS = (
     'Call a tool with <tool_call>{"name": "TOOL", "arguments": {...}}</tool_call>; several calls may stand in one '
-    "message and run in order. Text outside the tags is spoken to the patient. End the case with submit_answer."
+    "message and run in order."
 )
+PROTOCOL = f"{CALLS} Text outside the tags is spoken to the patient. End the case with submit_answer."
 
 SpecLevel: TypeAlias = Literal["full", "arguments", "names", "none"]
 
@@ -43,7 +44,7 @@ def system_prompt(domain: Domain, specs: Sequence[ToolSpec], form: PromptForm | 
     policy = domain.policy.strip()
     if form.brief:
         policy = policy.splitlines()[0].lstrip("# ")
-    return f"{policy}\n\n{PROTOCOL}{_tools(specs, form.specs)}"
+    return f"{policy}\n\n{PROTOCOL}{tool_list([spec.signature for spec in specs], form.specs)}"
 
 
 def cut_middle(text: str, limit: int | None) -> str:
@@ -56,10 +57,11 @@ def cut_middle(text: str, limit: int | None) -> str:
     return text[: keep - tail] + note + text[len(text) - tail :]
 
 
-def _tools(specs: Sequence[ToolSpec], level: SpecLevel) -> str:
-    if level == "none":
+def tool_list(signatures: Sequence[str], level: SpecLevel) -> str:
+    """The list of tools as a system message ends with it; `signatures` are `ToolSpec.signature`s."""
+    if level == "none" or not signatures:
         return ""
     if level == "names":
-        return f"\n\nTools: {', '.join(spec.name for spec in specs)}"
-    lines = [f"- {spec.signature if level == 'full' else spec.signature.split('): ')[0] + ')'}" for spec in specs]
+        return f"\n\nTools: {', '.join(line.split('(')[0] for line in signatures)}"
+    lines = [f"- {line if level == 'full' else line.split('): ')[0] + ')'}" for line in signatures]
     return "\n\nTools (? marks optional arguments):\n" + "\n".join(lines)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
@@ -120,14 +120,7 @@ class ToolSpec:
     @cached_property
     def signature(self) -> str:
         """One compact line for prompts: `name(a: string, b?: integer): first sentence`; `?` may be left out."""
-        properties = cast("dict[str, JsonObject]", self.parameters["properties"])
-        required = cast("list[str]", self.parameters["required"])
-        parts: list[str] = []
-        for key, schema in properties.items():
-            options = cast("list[str] | None", schema.get("enum"))
-            kind = "|".join(options) if options else str(schema.get("type", "any"))
-            parts.append(f"{key}: {kind}" if key in required else f"{key}?: {kind}")
-        return f"{self.name}({', '.join(parts)}): {self.description.split('. ')[0].rstrip('.')}"
+        return signature_of(self.name, self.description, self.parameters)
 
     def _usage(self) -> str:
         return f"usage: {self.signature.split('): ')[0]})"
@@ -230,3 +223,15 @@ def _plain(schema: object, definitions: Mapping[str, object] | None = None) -> o
             else _plain(value, known)
         )
     return plain
+
+
+def signature_of(name: str, description: str, parameters: Mapping[str, object]) -> str:
+    """One compact line for a function in the OpenAI form; see `ToolSpec.signature`."""
+    properties = cast("Mapping[str, Mapping[str, object]]", parameters.get("properties", {}))
+    required = cast("Sequence[str]", parameters.get("required", ()))
+    parts: list[str] = []
+    for key, schema in properties.items():
+        options = cast("Sequence[object] | None", schema.get("enum"))
+        kind = "|".join(map(str, options)) if options else str(schema.get("type", "any"))
+        parts.append(f"{key}: {kind}" if key in required else f"{key}?: {kind}")
+    return f"{name}({', '.join(parts)}): {description.split('. ')[0].rstrip('.')}"
