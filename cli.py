@@ -10,6 +10,8 @@ import typer
 
 from . import __version__
 from .agent import commands as agent_commands
+from .agent import run_command
+from .agent.serve import commands as serve_commands
 from .env import commands as env_commands
 from .tools import commands as tools_commands
 from .tools import kb_commands
@@ -24,8 +26,9 @@ app = typer.Typer(
     add_completion=False,
 )
 app.command()(agent_commands.play)
-app.command()(agent_commands.run)
+app.command()(run_command.run)
 app.command()(agent_commands.sessions)
+app.command()(serve_commands.serve)
 app.command()(train_commands.train)
 app.command()(env_commands.validate)
 app.command()(env_commands.replay)

@@ -1,30 +1,22 @@
-"""Commands of this floor: `medgym play` and `medgym run`."""
+"""Commands of this floor: `medgym play` and `sessions`, and the options that they share with `run`."""
 
 from __future__ import annotations
 
-import json
 import random
-import time
-from collections.abc import Iterator
 from pathlib import Path
-from statistics import fmean, stdev
-from typing import Annotated, get_args
+from typing import Annotated
 
 import typer
 from rich.table import Table
 
-from ..env.briefing import PromptForm
 from ..env.domain import find_task, load_domain
 from ..env.domain_ids import domain_names
 from ..env.literature import case_literature
-from ..env.task import Split, Task
-from ..env.trajectory import FILE_NAME, Trajectory, append
+from ..env.task import Task
 from ..tools.cache import state_root
-from ..tools.console import ENVIRONMENT, CommandError, Output
-from .play import PlaySettings, new_play, policy_error, prepare_folder, resume_play, unfinished
-from .policies import Policy, PolicyError, PolicyOptions, PolicyUnavailable, make_policy
-from .report import episode_row
-from .runner import run_many
+from ..tools.console import CommandError, Output
+from .play import PlaySettings, new_play, resume_play, unfinished
+from .policies import PolicyOptions
 
 Json = Annotated[bool, typer.Option("--json", help="One JSON object per line and nothing else.")]
 PolicyName = Annotated[
@@ -37,7 +29,13 @@ Guided = Annotated[bool, typer.Option("--guided", help="local: decode under the 
 MaxTurns = Annotated[int | None, typer.Option("--max-turns", min=1, help="A smaller message budget.")]
 Tokens = Annotated[int, typer.Option("--max-new-tokens", min=1, help="Tokens per message.")]
 Temperature = Annotated[float, typer.Option("--temperature", min=0.0, help="Sampling temperature.")]
-BaseUrl = Annotated[str | None, typer.Option("--base-url", help="openai: address of the server.")]
+BaseUrl = Annotated[
+    list[str] | None, typer.Option("--base-url", help="openai: address of the server; several if given several times.")
+]
+TokenizerDir = Annotated[
+    Path | None,
+    typer.Option("--tokenizer", help="openai: folder of the tokenizer; default: where the server says its model lies."),
+]
 Dtype = Annotated[str, typer.Option("--dtype", help="local: float32, bfloat16 or auto.")]
 Threads = Annotated[int | None, typer.Option("--threads", min=1, help="local: torch threads; default: by trial.")]
 CacheDir = Annotated[Path | None, typer.Option("--cache-dir", help="Where indices and models are cached.")]
@@ -48,15 +46,17 @@ StateDir = Annotated[Path | None, typer.Option("--state-dir", help="Where interr
 Brief = Annotated[bool, typer.Option("--brief", help="A short system prompt, for small contexts.")]
 
 
-def _options(
+def policy_options(
     guided: bool,
     tokens: int,
     temperature: float,
-    base_url: str | None,
+    base_url: list[str] | None,
+    tokenizer: Path | None,
     dtype: str,
     threads: int | None,
     cache: Path | None,
 ) -> PolicyOptions:
+    """The options of `play` and `run` for a policy."""
     if dtype not in ("float32", "bfloat16", "auto"):
         raise CommandError(f"--dtype {dtype} is not one of float32, bfloat16, auto")
     return PolicyOptions(
@@ -65,8 +65,9 @@ def _options(
         temperature=temperature,
         dtype=dtype,
         threads=threads,
-        base_url=base_url,
+        base_url=tuple(base_url) if base_url else None,
         cache_dir=cache,
+        tokenizer=None if tokenizer is None else str(tokenizer.absolute()),
     )
 
 
@@ -92,6 +93,7 @@ def play(
     max_new_tokens: Tokens = 512,
     temperature: Temperature = 1.0,
     base_url: BaseUrl = None,
+    tokenizer: TokenizerDir = None,
     dtype: Dtype = "auto",
     threads: Threads = None,
     brief: Brief = False,
@@ -114,10 +116,10 @@ def play(
     if resume is not None:
         finished = resume_play(root, resume, output, cache_dir)
     else:
-        options = _options(guided, max_new_tokens, temperature, base_url, dtype, threads, cache_dir)
+        options = policy_options(guided, max_new_tokens, temperature, base_url, tokenizer, dtype, threads, cache_dir)
         chosen = _pick(domain, task, suite, seed)
-        folder = _out(out, policy)
-        place = _literature(literature)
+        folder = out_folder(out, policy)
+        place = checked_literature(literature)
         settings = PlaySettings(
             chosen.id, suite, seed, policy, patient, max_turns, brief, str(folder), options, literature=place
         )
@@ -135,93 +137,12 @@ def sessions(state_dir: StateDir = None, as_json: Json = False) -> None:
     output.say(table)
 
 
-def run(
-    policy: PolicyName = "expert",
-    domain: Annotated[str | None, typer.Option("--domain", help="Only this domain; default: all.")] = None,
-    suite: Suite = "v1",
-    split: Annotated[str | None, typer.Option("--split", help="Only this split.")] = None,
-    n: Annotated[int, typer.Option("--n", min=1, help="How many episodes.")] = 10,
-    seed: Seed = 0,
-    guided: Guided = False,
-    max_turns: MaxTurns = None,
-    max_new_tokens: Tokens = 512,
-    temperature: Temperature = 1.0,
-    base_url: BaseUrl = None,
-    dtype: Dtype = "auto",
-    threads: Threads = None,
-    brief: Brief = False,
-    literature: LiteratureFolder = None,
-    out: Out = None,
-    cache_dir: CacheDir = None,
-    as_json: Json = False,
-) -> None:
-    """Roll a policy over cases; trajectories go to a folder that `medgym replay` reads."""
-    output = Output(as_json)
-    options = _options(guided, max_new_tokens, temperature, base_url, dtype, threads, cache_dir)
-    pairs = draw_tasks(domain, suite, split, n, seed)
-    place = _literature(literature)
-    made = ready(policy, options, output)
-    folder = _out(out, policy)
-    prepare_folder(folder)
-    path = folder / FILE_NAME
-    config = {"policy": policy, "domain": domain, "suite": suite, "split": split, "n": n, "seed": seed, "brief": brief}
-    config |= {"max_turns": max_turns, "literature": place, "sampling": dict(made.sampling)}
-    (folder / "run.json").write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
-    rewards: list[float] = []
-    with output.progress() as shown, (folder / "timings.csv").open("a", encoding="utf-8") as timings:
-        bar = shown.add_task(f"{policy}", total=len(pairs))
-        started = time.perf_counter()
-        for trajectory in _played(
-            run_many(made, pairs, suite=suite, max_turns=max_turns, form=PromptForm(brief=brief), literature=place)
-        ):
-            append(path, trajectory)
-            rewards.append(_composite(trajectory))
-            now = time.perf_counter()
-            timings.write(f"{trajectory.task},{trajectory.seed},{now - started:.4f}\n")
-            started = now
-            output.emit(episode_row(trajectory, path))
-            shown.update(bar, advance=1, description=f"{policy}  reward {fmean(rewards):.3f}")
-    half = 1.96 * stdev(rewards) / len(rewards) ** 0.5 if len(rewards) > 1 else 0.0
-    output.say(f"{policy}: {len(rewards)} episodes, reward {fmean(rewards):.3f} ± {half:.3f} (95 %)", style="bold")
-    output.say(f"trajectories: {path}")
-
-
-def ready(policy: str, options: PolicyOptions, output: Output) -> Policy:
-    """The policy, or a command error that says what is missing."""
-    try:
-        return make_policy(policy, options, progress=output.note)
-    except PolicyError as error:
-        raise policy_error(error) from error
-
-
-def draw_tasks(domain: str | None, suite: str, split: str | None, n: int, seed: int) -> list[tuple[Task, int]]:
-    """n (task, seed) pairs: a seeded shuffle of the tasks, begun again when they run out."""
-    names = [domain] if domain else list(domain_names())
-    pool = [task for name in names for task in load_domain(name).tasks(suite) if split in (None, task.split)]
-    if not pool:
-        raise CommandError(f"no task in suite {suite} of split {split!r}: one of {', '.join(get_args(Split))}")
-    order = pool[:]
-    random.Random(seed).shuffle(order)
-    return [(order[index % len(order)], seed + index) for index in range(n)]
-
-
-def _literature(folder: Path | None) -> str | None:
+def checked_literature(folder: Path | None) -> str | None:
     """Where it lies, once it is known that cases can be worked with it."""
     case_literature(folder)
     return None if folder is None else str(folder.resolve())
 
 
-def _out(out: Path | None, policy: str) -> Path:
+def out_folder(out: Path | None, policy: str) -> Path:
+    """Where trajectories go."""
     return (out or Path("runs") / policy.replace(":", "-").replace("/", "-")).absolute()
-
-
-def _played(trajectories: Iterator[Trajectory]) -> Iterator[Trajectory]:
-    try:
-        yield from trajectories
-    except PolicyUnavailable as error:
-        raise CommandError(str(error), ENVIRONMENT) from error
-
-
-def _composite(trajectory: Trajectory) -> float:
-    value = trajectory.reward["composite"]
-    return float(value) if value is not None else 0.0

@@ -1,9 +1,10 @@
-"""The LangGraph state machine: begin, policy, guard, act.
+"""The LangGraph state machine: begin, policy, act, and confirm where a human is asked.
 
-*begin* opens the case. *policy* asks the model for one message. *guard* takes the message's next call, parses it,
-has the safety rules judge it, and interrupts for a human where the verdict says confirm; when no call is left it
-closes the turn. *act* carries the call out through the episode. A failing tool is an observation, never a crash:
-the tool-error policy is the episode's, not the graph's.
+*begin* opens the case. *policy* asks the model for one message. *act* takes the message's calls in order: parses each,
+has the safety rules judge it and carries it out through the episode; when no call is left it closes the turn. Where a
+verdict wants a human's word and somebody can be asked, *act* stops before that call and hands over to *confirm*, which
+interrupts and brings the word back. A turn is thus two steps, and each question two more. A failing tool is an
+observation, never a crash: the tool-error policy is the episode's, not the graph's.
 """
 
 from __future__ import annotations
@@ -22,10 +23,10 @@ from langgraph.graph.state import CompiledStateGraph
 from langgraph.types import Command, interrupt
 
 from ..env.action import Call
-from ..env.episode import Episode, Review
+from ..env.episode import Episode, Turn
 from .conversation import opening_messages, turn_messages
 from .guide import guided_schemas
-from .session import Sessions
+from .session import Session, Sessions
 from .state import AgentState, OpenTurn, form_of
 
 ModelFor: TypeAlias = Callable[[Episode], BaseChatModel]
@@ -64,12 +65,12 @@ def build_case_graph(
     graph = StateGraph(AgentState)
     graph.add_node("begin", nodes.begin)  # pyright: ignore[reportUnknownMemberType]
     graph.add_node("policy", nodes.policy)  # pyright: ignore[reportUnknownMemberType]
-    graph.add_node("guard", nodes.guard)  # pyright: ignore[reportUnknownMemberType]
     graph.add_node("act", nodes.act)  # pyright: ignore[reportUnknownMemberType]
+    graph.add_node("confirm", nodes.confirm)  # pyright: ignore[reportUnknownMemberType]
     graph.add_edge(START, "begin")
     graph.add_edge("begin", "policy")
-    graph.add_edge("policy", "guard")
-    graph.add_edge("act", "guard")
+    graph.add_edge("policy", "act")
+    graph.add_edge("confirm", "act")
     compiled = graph.compile(checkpointer=checkpointer)  # pyright: ignore[reportUnknownMemberType]
     return CaseGraph(compiled, nodes.sessions)
 
@@ -100,7 +101,7 @@ class _Nodes:
         full["run"] = uuid4().hex
         episode = self.sessions.at(_thread(config, full), full).episode
         messages = opening_messages(episode, form_of(state))
-        given = {name: full[name] for name in ("suite", "seed", "run")}
+        given: Update = {name: full[name] for name in ("suite", "seed", "run")}
         return {**given, "corpus_hash": episode.corpus_hash, "messages": messages, "ended": "", "open": None}
 
     def policy(self, state: AgentState, config: RunnableConfig) -> Update:
@@ -112,59 +113,51 @@ class _Nodes:
         answer = model.invoke(state["messages"], config, **extra)
         text = str(answer.text)
         opened: OpenTurn = {"text": text, "confirmed": [], "reply": ""}
-        return {"messages": [AIMessage(content=text, id=answer.id)], "open": opened, "decision": None}
+        return {"messages": [AIMessage(content=text, id=answer.id)], "open": opened}
 
-    def guard(self, state: AgentState, config: RunnableConfig) -> Command[Literal["act", "policy", "__end__"]]:
-        """Judge the next call, or close the turn."""
-        session = self.sessions.at(_thread(config, state), state)
-        turn, opened = session.turn, state.get("open")
-        if turn is None or opened is None:
-            raise RuntimeError("guard was reached without a message: the graph's edges are broken")
-        review = session.review = session.episode.review(turn)
-        if review is not None:
-            agreed = self._ask(review) if review.decision == "confirm" else None
-            return Command(goto="act", update={"decision": agreed})
-        session.episode.close_turn(turn)
-        session.turn = None
-        number = len(session.episode.turns)
-        over = session.episode.ended
-        if over:
-            self.models.pop(_thread(config, state), None)
-            if not _thread_id(config):
-                self.sessions.close(_thread(config, state))  # nobody could ask for it
-        update: Update = {
-            "messages": turn_messages(turn, number, state.get("observation_limit")),
-            "closed": [{**opened, "reply": turn.reply}],
-            "open": None,
-            "ended": over or "",
-        }
-        return Command(goto="__end__" if over else "policy", update=update)
-
-    def act(self, state: AgentState, config: RunnableConfig) -> Update:
-        """Carry out the call that guard reviewed."""
-        session = self.sessions.at(_thread(config, state), state)
-        opened = state.get("open")
-        if session.turn is None or opened is None:
-            raise RuntimeError("act was reached without a message: the graph's edges are broken")
-        review = session.review or session.episode.review(session.turn)
-        if review is None:
-            raise RuntimeError("act was reached without a call: the graph's edges are broken")
-        session.review = None
+    def act(self, state: AgentState, config: RunnableConfig) -> Command[Literal["confirm", "policy", "__end__"]]:
+        """Carry out the message's calls, up to one that needs a human's word; close the turn when none is left."""
+        thread = _thread(config, state)
+        session, turn, opened = self._opened(thread, state)
         agreed = state.get("decision")
-        session.episode.carry_out(session.turn, review, agreed)
-        done: OpenTurn = {
-            "text": opened["text"],
-            "confirmed": [*opened["confirmed"], agreed],
-            "reply": session.turn.reply,
-        }
-        return {"open": done, "decision": None}
+        confirmed = opened["confirmed"].copy()
+        while (review := session.episode.review(turn)) is not None:
+            if agreed is None and self.ask_human and review.decision == "confirm":
+                waiting: OpenTurn = {"text": opened["text"], "confirmed": confirmed, "reply": turn.reply}
+                return Command(goto="confirm", update={"open": waiting, "decision": None})
+            session.episode.carry_out(turn, review, agreed)
+            confirmed.append(agreed)
+            agreed = None
+        entry: OpenTurn = {"text": opened["text"], "confirmed": confirmed, "reply": turn.reply}
+        session.close_turn(entry)
+        number = len(session.episode.turns)
+        messages = turn_messages(turn, number, state.get("observation_limit"))
+        update: Update = {"messages": messages, "closed": [entry], "open": None}
+        if state.get("decision") is not None:
+            update["decision"] = None
+        over = session.episode.ended
+        if over is None:
+            return Command(goto="policy", update=update)
+        self.models.pop(thread, None)
+        if not _thread_id(config):
+            self.sessions.close(thread)  # nobody could ask for it
+        return Command(goto="__end__", update={**update, "ended": over})
 
-    def _ask(self, review: Review) -> bool | None:
-        if not self.ask_human:
-            return None
-        call = review.call
-        shown = {"name": call.name, "arguments": call.arguments} if isinstance(call, Call) else {}
-        return bool(interrupt({"call": shown, "verdicts": [verdict.to_json() for verdict in review.verdicts]}))
+    def confirm(self, state: AgentState, config: RunnableConfig) -> Update:
+        """Interrupt for a human's word on the next call."""
+        session, turn, _ = self._opened(_thread(config, state), state)
+        review = session.episode.review(turn)
+        if review is None or not isinstance(review.call, Call):
+            raise RuntimeError("confirm was reached without a call: the graph's edges are broken")
+        shown = {"name": review.call.name, "arguments": review.call.arguments}
+        agreed = interrupt({"call": shown, "verdicts": [verdict.to_json() for verdict in review.verdicts]})
+        return {"decision": bool(agreed)}
+
+    def _opened(self, thread: str, state: AgentState) -> tuple[Session, Turn, OpenTurn]:
+        session, opened = self.sessions.at(thread, state), state.get("open")
+        if session.turn is None or opened is None:
+            raise RuntimeError("a message's calls were to be carried out, but there is no message")
+        return session, session.turn, opened
 
     def _model(self, thread: str, episode: Episode) -> BaseChatModel:
         known = self.models.get(thread)

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from ..env.domain import find_task
-from ..env.episode import Episode, EpisodeOver, Review, Turn
+from ..env.episode import Episode, EpisodeOver, Turn
 from ..env.literature import case_literature
 from ..env.patient import PatientSeat, RulePatient
 from ..env.replay import RecordedPatient
@@ -26,16 +26,19 @@ class LogMismatch(RuntimeError):
 
 @dataclass(slots=True)
 class Session:
-    """A live episode, the turn being carried out, the call under review, and the folder of its literature."""
+    """A live episode, the turn being carried out, the log of those closed, and the folder of its literature."""
 
     episode: Episode
     turn: Turn | None = None
-    review: Review | None = None
+    log: list[OpenTurn] = field(default_factory=list[OpenTurn])
     literature: str | None = None
 
     def stands_at(self, state: AgentState) -> bool:
-        """Whether the episode is where the state's log ends, and came there by the same messages and words."""
-        episode, opened = self.episode, state.get("open")
+        """Whether the episode is where the state's log ends, and came there by the same messages and words.
+
+        The entries of a run in progress are those of `log` themselves, so that comparing them costs next to nothing.
+        """
+        episode, turn, opened = self.episode, self.turn, state.get("open")
         limit = state.get("max_turns") or episode.task.max_turns
         if (episode.task.id, episode.seed) != (state["task"], state["seed"]):
             return False
@@ -43,16 +46,26 @@ class Session:
             return False
         if episode.max_turns != min(limit, episode.task.max_turns):
             return False
-        if opened is not None and not opened["confirmed"] and self.turn is None:
-            opened = None  # the message was not opened here yet, and nothing of it was carried out
-        log = [*state["closed"], *([opened] if opened is not None else [])]
-        return (opened is None) == (self.turn is None) and list(map(_logged, log)) == list(map(_made, episode.turns))
+        if state["closed"] != self.log:
+            return False
+        if turn is None:  # a message that was not opened here yet, and of which nothing was carried out, is no matter
+            return opened is None or not opened["confirmed"]
+        if opened is None or turn.text != opened["text"]:
+            return False
+        return opened["confirmed"] == [call.confirmed for call in turn.calls]
 
     def begin_turn(self, text: str) -> Turn:
         """Open a turn for a message."""
         self.turn = self.episode.open_turn(text)
-        self.review = None
         return self.turn
+
+    def close_turn(self, entry: OpenTurn) -> None:
+        """Close the turn, whose entry in the log this is."""
+        if self.turn is None:
+            raise RuntimeError("there is no turn to close")
+        self.episode.close_turn(self.turn)
+        self.turn = None
+        self.log.append(entry)
 
 
 @dataclass(slots=True)
@@ -91,15 +104,15 @@ class Sessions:
             raise LogMismatch(f"the literature in {folder} is not what it was when the case was begun")
         session = Session(episode, literature=folder)
         for entry in state["closed"]:
-            episode.close_turn(self._again(session, entry))
-            session.turn = None
+            self._again(session, entry)
+            session.close_turn(entry)
         opened = state.get("open")
         if opened is not None and opened["confirmed"]:
             self._again(session, opened)
         episode.patient = self.seat(task.interview) if self.seat is not None else RulePatient(task.interview)
         return session
 
-    def _again(self, session: Session, entry: OpenTurn) -> Turn:
+    def _again(self, session: Session, entry: OpenTurn) -> None:
         """Do once more what a log entry says; a person in the patient's seat is quoted, not asked."""
         episode = session.episode
         rules = RulePatient(episode.task.interview)
@@ -113,12 +126,3 @@ class Sessions:
             if review is None:
                 raise LogMismatch("the log has more calls than its message: it was written by another version")
             episode.carry_out(turn, review, agreed)
-        return turn
-
-
-def _logged(entry: OpenTurn) -> tuple[str, list[bool | None]]:
-    return entry["text"], entry["confirmed"]
-
-
-def _made(turn: Turn) -> tuple[str, list[bool | None]]:
-    return turn.text, [call.confirmed for call in turn.calls]

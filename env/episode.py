@@ -210,7 +210,7 @@ class Episode:
         name, arguments = (call.name, call.arguments) if isinstance(call, Call) else ("", call.raw)
         at = self.record.now
         self.verdicts.extend(review.verdicts)
-        error = review.error or _refusal(review, confirmed)
+        error = review.error or refusal(review, confirmed)
         result: dict[str, object] = {}
         if error is None and review.spec is not None and review.arguments is not None:
             result, error = self._run(review.spec, review.arguments)
@@ -290,7 +290,8 @@ def render_observation(turn: Turn, notice: str = "") -> str:
     return "\n".join(parts)
 
 
-def _refusal(review: Review, confirmed: bool | None) -> ToolError | None:
+def refusal(review: Review, confirmed: bool | None) -> ToolError | None:
+    """Why a judged call is not carried out; None where nothing stands in its way."""
     if review.decision == "block":
         return ToolError("blocked_by_safety", review.verdicts[0].message, "choose a safe alternative")
     if review.decision == "confirm" and not confirmed:

@@ -178,11 +178,16 @@ def append(path: Path, trajectory: Trajectory) -> None:
 
     What a killed run left behind the last whole frame would hide everything after it: it is moved to `NAME.cut`.
     """
+    append_line(path, encode(trajectory))
+
+
+def append_line(path: Path, line: bytes) -> None:
+    """`append` for a line that is encoded already, newline included."""
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.resolve() not in _whole:
         _set_cut_tail_aside(path)
         _whole.add(path.resolve())
-    frame = zstandard.ZstdCompressor(level=_LEVEL).compress(encode(trajectory))
+    frame = zstandard.ZstdCompressor(level=_LEVEL).compress(line)
     with path.open("ab") as out:
         out.write(frame)
         out.flush()
@@ -207,13 +212,37 @@ def _set_cut_tail_aside(path: Path) -> None:
         out.truncate(sizes.whole)
 
 
+def recover(path: Path, start: int = 0) -> Iterator[tuple[Trajectory, int]]:
+    """Trajectories of a `.jsonl.zst` file from byte `start` on, each with the byte where it ends.
+
+    When all are read a cut tail is set aside, as `append` does, which then need not look for one. `start` is 0 or
+    where a trajectory ended. Raises TrajectoryError where the file is damaged.
+    """
+    sizes = _Sizes(start)
+    with path.open("rb") as raw:
+        raw.seek(start)
+        try:
+            for frame in _frames(raw, sizes):
+                for line in frame.splitlines():
+                    yield Trajectory.from_json(json.loads(line.decode("utf-8", "surrogatepass"))), sizes.whole
+        except EOFError:
+            raw.seek(sizes.whole)
+            path.with_name(f"{path.name}.cut").write_bytes(raw.read())
+        except (zstandard.ZstdError, ValueError) as error:
+            raise TrajectoryError(f"{path} is damaged after byte {sizes.whole}: {error}") from error
+    if path.stat().st_size > sizes.whole:
+        with path.open("rb+") as out:
+            out.truncate(sizes.whole)
+    _whole.add(path.resolve())
+
+
 def read_file(path: Path) -> Iterator[Trajectory]:
     """Trajectories of a `.jsonl.zst` or `.jsonl` file in order.
 
     Raises:
         TrajectoryError: naming the file and line; a cut last line is named as such.
     """
-    for number, line in enumerate(_lines(path), 1):
+    for number, line in enumerate(read_lines(path), 1):
         if not line.strip():
             continue
         try:
@@ -227,7 +256,8 @@ def read_file(path: Path) -> Iterator[Trajectory]:
             raise TrajectoryError(f"{path}, line {number} is damaged or cut: {error}") from error
 
 
-def _lines(path: Path) -> Iterator[bytes]:
+def read_lines(path: Path) -> Iterator[bytes]:
+    """The lines of a file that `append_line` wrote, or of a plain one; raises `TrajectoryError` at a damaged one."""
     number = 1
     with path.open("rb") as raw:
         if path.suffix != ".zst":
@@ -253,7 +283,7 @@ class _Sizes:
 
 def _frames(raw: io.BufferedReader, sizes: _Sizes | None = None) -> Iterator[bytes]:
     """The content of each zstd frame; raises `EOFError` where the last one is not whole."""
-    read = 0
+    read = raw.tell()
     rest, made = b"", list[bytes]()
     frame: _Frame | None = None
     while rest or (rest := raw.read(_CHUNK)):

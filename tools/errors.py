@@ -46,6 +46,7 @@ CODES = (
     "blocked_by_safety",  # a safety rule forbids it
     "not_confirmed",  # a safety rule wants a human's word, and none was given
     "episode_over",  # the case is closed
+    "over_budget",  # the run may make no further call
     "tool_failed",  # a bug in the tool; the traceback is in the log
 )
 

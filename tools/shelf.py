@@ -77,20 +77,22 @@ class Shelf:
         return [self._specs[name] for name in best]
 
 
-@cache
-def _documents() -> Mapping[str, Counter[str]]:
-    return {
-        spec.name: Counter(terms(f"{spec.name.replace('_', ' ')} {spec.description}")) for spec in all_tools().values()
-    }
+def tool_terms(name: str, description: str) -> Counter[str]:
+    """The terms by which a tool is found, for `rank`."""
+    return Counter(terms(f"{name.replace('_', ' ')} {description}"))
 
 
-@cache
-def rank_tools(query: str) -> tuple[str, ...]:
+def rank(query: str, documents: Mapping[str, Counter[str]]) -> tuple[str, ...]:
     """Names of the tools that share a term with the query, by BM25 (k1 1.2, b 0.75), ties by name.
 
     A tool that the query names in full comes first.
+
+    Args:
+        query: what is needed, in words.
+        documents: `tool_terms` of each tool, by its name.
     """
-    documents = _documents()
+    if not documents:
+        return ()
     mean = sum(sum(counts.values()) for counts in documents.values()) / len(documents)
     scores: dict[str, float] = {}
     for term in set(terms(query.replace("_", " "))):
@@ -103,3 +105,14 @@ def rank_tools(query: str) -> tuple[str, ...]:
             scores[name] = scores.get(name, 0.0) + idf * weight
     named = "_".join(query.lower().split())
     return tuple(sorted(scores, key=lambda name: (name != named, -scores[name], name)))
+
+
+@cache
+def _documents() -> Mapping[str, Counter[str]]:
+    return {spec.name: tool_terms(spec.name, spec.description) for spec in all_tools().values()}
+
+
+@cache
+def rank_tools(query: str) -> tuple[str, ...]:
+    """`rank` over all of our tools."""
+    return rank(query, _documents())

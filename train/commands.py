@@ -131,11 +131,11 @@ def _run(recipe: Recipe, folder: Path, resume: bool, output: Output) -> None:
             ENVIRONMENT,
         )
     try:
+        from ..agent.policies.served import ServerError
         from .checkpoints import CheckpointError
         from .launch import launch
         from .opd.splice import SpliceError
         from .rollout.producer import RolloutError
-        from .rollout.vllm_server import ServerError
         from .run_context import Interrupted
         from .supervised.demonstrations import DemonstrationError
         from .watch.detectors.watch import StoppedByDetector

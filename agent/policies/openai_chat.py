@@ -1,7 +1,8 @@
-"""`openai:MODEL`: any OpenAI-compatible endpoint, with token ids kept where the server returns them (vLLM does).
+"""`openai:MODEL` in text: chat completions of any endpoint, with token ids kept where the server returns them.
 
 The text protocol is used, so that models with and without tools in their chat template work alike. A server that
-refuses to return ids, or that tokenises the history anew, plays on; the run is then marked as not trainable.
+refuses to return ids, or that tokenises the history anew, plays on; the run is then marked as not trainable. Where the
+tokenizer can be had, `served.policy` asks for tokens instead.
 """
 
 from __future__ import annotations
@@ -15,7 +16,6 @@ from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, System
 from langchain_core.outputs import ChatGeneration, ChatResult
 from pydantic import PrivateAttr
 
-from ...env.episode import Episode
 from ..conversation import exchanges
 from ..recorder import ForkError, Recorder, TokenTurn, current_recorder
 
@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from openai import OpenAI
     from openai.types.chat import ChatCompletion
 
-    from .factory import Policy, PolicyOptions
+    from .factory import PolicyOptions
+    from .served.pool import EndpointPool
 
 IDS = {"return_token_ids": True}
 
@@ -42,14 +43,14 @@ class OpenAIChatModel(BaseChatModel):
     top_p: float = 1.0
     seed: int | None = None
 
-    _client: OpenAI = PrivateAttr()
+    _pool: EndpointPool[OpenAI] = PrivateAttr()
     _asks_ids: bool = PrivateAttr(default=True)
 
     @classmethod
-    def on(cls, client: OpenAI, **settings: object) -> OpenAIChatModel:
-        """A model on an open client."""
+    def on(cls, pool: EndpointPool[OpenAI], **settings: object) -> OpenAIChatModel:
+        """A model on open clients."""
         model = cls(**cast("dict[str, Any]", settings))
-        model._client = client
+        model._pool = pool
         return model
 
     @property
@@ -78,7 +79,7 @@ class OpenAIChatModel(BaseChatModel):
         return ChatResult(generations=[ChatGeneration(message=message)])
 
     def _complete(self, messages: Sequence[Mapping[str, str]], stop: list[str] | None) -> ChatCompletion:
-        from openai import BadRequestError, OpenAIError
+        from openai import OpenAIError
 
         from .factory import PolicyUnavailable
 
@@ -92,7 +93,17 @@ class OpenAIChatModel(BaseChatModel):
             "stop": stop or None,
         }
         settings = {name: value for name, value in settings.items() if value is not None}
-        create = cast("Callable[..., ChatCompletion]", self._client.chat.completions.create)
+        try:
+            return self._pool.call(current_recorder.get(), lambda client: self._ask(client, settings))
+        except OpenAIError as error:
+            raise PolicyUnavailable(f"no answer of {self.model} at {self._pool.where}: {error}") from error
+
+    def _ask(self, client: OpenAI, settings: Mapping[str, Any]) -> ChatCompletion:
+        from openai import APIConnectionError, BadRequestError, InternalServerError, RateLimitError
+
+        from .served.endpoint import EndpointBusy, EndpointDown
+
+        create = cast("Callable[..., ChatCompletion]", client.chat.completions.create)
         try:
             if self._asks_ids:
                 try:
@@ -100,8 +111,10 @@ class OpenAIChatModel(BaseChatModel):
                 except BadRequestError:
                     self._asks_ids = False  # the server knows neither ids nor log-probabilities: ask without
             return create(**settings)
-        except OpenAIError as error:
-            raise PolicyUnavailable(f"no answer of {self.model} at {self._client.base_url}: {error}") from error
+        except APIConnectionError as error:
+            raise EndpointDown(str(error)) from error
+        except (InternalServerError, RateLimitError) as error:
+            raise EndpointBusy(str(error)) from error
 
 
 def openai_messages(messages: Sequence[BaseMessage]) -> list[dict[str, str]]:
@@ -142,29 +155,22 @@ def _record(recorder: Recorder, reply: ChatCompletion) -> None:
     recorder.append(TokenTurn(tuple(context), tuple(ids), logprobs, reason), choice.message.content)
 
 
-def openai_policy(name: str, model: str, options: PolicyOptions) -> Policy:
-    """The policy of an endpoint; raises `PolicyError` where a key, `PolicyUnavailable` where the package is missing."""
-    from .factory import Policy, PolicyError, PolicyUnavailable
+def open_clients(options: PolicyOptions) -> list[tuple[str, OpenAI]]:
+    """A client for each address, or the one of the package's own settings; retrying is the pool's.
+
+    Raises:
+        PolicyError: no key and no address.
+        PolicyUnavailable: the package is missing.
+    """
+    from .factory import PolicyError, PolicyUnavailable
 
     try:
         from openai import OpenAI, OpenAIError
     except ImportError as error:
         raise PolicyUnavailable('the openai policy needs the openai package: pip install "medgym[openai]"') from error
-    key = options.api_key or ("none" if options.base_url else None)
+    key = options.api_key or ("none" if options.base_urls else None)
     try:
-        client = OpenAI(base_url=options.base_url, api_key=key)
+        clients = [OpenAI(base_url=url, api_key=key, max_retries=0) for url in options.base_urls or (None,)]
     except OpenAIError as error:
         raise PolicyError(f"{error}; or give --base-url for a server of your own") from error
-
-    def model_for(episode: Episode) -> BaseChatModel:
-        return OpenAIChatModel.on(
-            client,
-            model=model,
-            max_new_tokens=options.max_new_tokens,
-            temperature=options.temperature,
-            top_p=options.top_p,
-            seed=episode.seed,
-        )
-
-    sampling = {"temperature": options.temperature, "top_p": options.top_p, "max_new_tokens": options.max_new_tokens}
-    return Policy(name, model_for, records_tokens=True, sampling=sampling)
+    return [(str(client.base_url), client) for client in clients]

@@ -340,7 +340,16 @@ def test_streaming_shows_every_step(task: Task) -> None:
         next(iter(update))
         for update in agent.graph.stream(start_state(task, 0, max_turns=2), thread_config("a"), stream_mode="updates")
     ]
-    assert steps == ["begin", "policy", "guard", "act", "guard", "policy", "guard"]
+    assert steps == ["begin", "policy", "act", "policy", "act"]
+
+
+@pytest.mark.usefixtures("must_confirm")
+def test_only_a_question_takes_steps_of_its_own(task: Task) -> None:
+    agent, _ = lines(vitals(task) + record(task, "gout") + vitals(task), checkpointer=InMemorySaver(), ask_human=True)
+    asked = agent.graph.stream(start_state(task, 0, max_turns=1), thread_config("a"), stream_mode="updates")
+    assert [next(iter(update)) for update in asked] == ["begin", "policy", "act", "__interrupt__"]
+    answered = agent.graph.stream(Command(resume=True), thread_config("a"), stream_mode="updates")
+    assert [next(iter(update)) for update in answered] == ["confirm", "act"]
 
 
 def test_the_graph_needs_only_a_task(task: Task) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -86,7 +87,7 @@ opening = st.lists(
     max_size=2,
 )
 exchanges = st.lists(st.builds(lambda a, r, u: [a, *r, *u], answers, results, said), max_size=3)
-conversations = st.builds(lambda o, u, e: [*o, *u, *sum(e, [])], opening, said, exchanges)
+conversations = st.builds(lambda o, u, e: [*o, *u, *chain.from_iterable(e)], opening, said, exchanges)
 
 
 @pytest.mark.parametrize("form", FORMS, ids=lambda form: form.specs)

@@ -171,10 +171,10 @@ def test_a_missing_package_is_one_line(medgym: Any, monkeypatch: pytest.MonkeyPa
 
 def failures() -> list[Any]:
     from medgym.agent.policies.local import MissingExtraError
+    from medgym.agent.policies.served import ServerError
     from medgym.train.checkpoints import CheckpointError
     from medgym.train.mechanisms import MechanismSilentError
     from medgym.train.opd.splice import SpliceError
-    from medgym.train.rollout.vllm_server import ServerError
     from medgym.train.run_context import Interrupted
     from medgym.train.supervised.demonstrations import DemonstrationError
     from medgym.train.watch.detectors.alarm import Alarm

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any, cast
 
 from ...agent.policies.local import MicroBatcher
 from ...agent.policies.local.request import Engine
+from ...agent.policies.served import ServedEngine
 from ..models import STUDENT
 from ..ranks import this_process
 from ..run_context import Run
 from ..sharding import whole_weights
-from .vllm_server import VLLMEngine
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -54,9 +54,19 @@ def open_engine(
 
 
 @contextmanager
-def _server(run: Run, student: Student) -> Generator[VLLMEngine]:
-    """The server, with the student's adapter in place; without an adapter the trainer has sent the weights."""
-    server = VLLMEngine(run.recipe.rollout.base_url or "", student.base, student.chat_format.end_ids)
+def _server(run: Run, student: Student) -> Generator[ServedEngine]:
+    """The server, with the student's adapter in place; without an adapter the trainer has sent the weights.
+
+    It is `vllm serve` with `--logprobs-mode processed_logprobs` (log-probabilities of the temperature sampled at). For
+    adapters it also needs `--enable-lora` and `VLLM_ALLOW_RUNTIME_LORA_UPDATING=True`, and must see the run's folder.
+    Weights of a student without an adapter are TRL's to send (see `grpo.grpo_config`).
+    """
+    server = ServedEngine.at(
+        run.recipe.rollout.base_url or "",
+        student.base,
+        student.chat_format.end_ids,
+        logprobs="processed_logprobs",
+    )
     try:
         if student.lora:
             with _adapter(run, student, server):
@@ -68,7 +78,7 @@ def _server(run: Run, student: Student) -> Generator[VLLMEngine]:
 
 
 @contextmanager
-def _adapter(run: Run, student: Student, server: VLLMEngine) -> Generator[None]:
+def _adapter(run: Run, student: Student, server: ServedEngine) -> Generator[None]:
     """Loads the adapter as it is now under a name that its weights give, and forgets it afterwards."""
     from peft import get_peft_model_state_dict
 

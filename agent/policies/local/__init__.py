@@ -10,6 +10,7 @@ from .guided import tool_call_grammar
 from .loading import LoadedModel, load_model
 from .model import LocalChatModel
 from .request import ContextLengthError, MissingExtraError, SampleOutput, SampleRequest
+from .words import Words, load_words
 
 __all__ = [
     "ContextLengthError",
@@ -19,6 +20,8 @@ __all__ = [
     "MissingExtraError",
     "SampleOutput",
     "SampleRequest",
+    "Words",
     "load_model",
+    "load_words",
     "tool_call_grammar",
 ]

@@ -7,11 +7,12 @@ depend on what else is in the batch, nor on the device beyond float rounding. Kn
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 from torch import Tensor
 
-from .request import SampleRequest
+from .request import SampleRequest, TopLogprobs
 
 
 def draw(scores: Tensor, requests: Sequence[SampleRequest], chances: Sequence[float]) -> Tensor:
@@ -35,6 +36,19 @@ def draw(scores: Tensor, requests: Sequence[SampleRequest], chances: Sequence[fl
     possible = probabilities.gather(1, drawn) > 0  # a parallel sum may rise by rounding where the probability is zero
     random = torch.tensor([[request.temperature > 0] for request in requests], device=scores.device)
     return torch.where(possible & random, drawn, best[:, None])[:, 0]
+
+
+def likeliest(logprobs: Tensor, counts: Sequence[int]) -> list[TopLogprobs]:
+    """The likeliest ids of each row, as many as `counts` says. `logprobs`: (rows, vocabulary)."""
+    if not any(counts):
+        return [()] * len(counts)
+    best = logprobs.topk(min(max(counts), logprobs.shape[-1]), -1)
+    values = cast("list[list[float]]", best.values.tolist())  # pyright: ignore[reportUnknownMemberType]
+    ids = cast("list[list[int]]", best.indices.tolist())  # pyright: ignore[reportUnknownMemberType]
+    return [
+        tuple(zip(row_ids[:count], row_values[:count], strict=True))
+        for count, row_ids, row_values in zip(counts, ids, values, strict=True)
+    ]
 
 
 def _cut_tails(probabilities: Tensor, requests: Sequence[SampleRequest]) -> None:

@@ -1,8 +1,8 @@
 """Grammar-guided answers: exactly one valid tool call and nothing else, for models too small to write one freely.
 
-Owns the Lark grammar over the offered tools and the token masks (llguidance). Tokens that the grammar forces are
-still sampled one by one under the mask, so the recorded log-probabilities stay the model's own. Needs torch and
-llguidance only when a mask is made.
+Owns the Lark grammars, over the offered tools or a JSON schema, and the token masks (llguidance). Tokens that the
+grammar forces are still sampled one by one under the mask, so the recorded log-probabilities stay the model's own.
+Needs torch and llguidance only when a mask is made.
 """
 
 from __future__ import annotations
@@ -35,7 +35,11 @@ _GUIDANCE = {
     "coerce_one_of": True,
     "json_allowed_escapes": '"\\nt',  # tools refuse other control characters
 }
+_JSON = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": ", "coerce_one_of": True}
 _COMPILED_GRAMMARS = 64
+_KEYWORDS: Mapping[str, type] = {"anyOf": list, "oneOf": list, "allOf": list, "required": list} | dict.fromkeys(
+    ("$defs", "properties"), dict
+)
 
 
 def tool_call_grammar(
@@ -79,6 +83,14 @@ def tool_call_grammar(
         lines.append(f'call_{number}: {head} args_{number} "}}"')
         lines.append(f"args_{number}: %json {json.dumps({'x-guidance': _GUIDANCE, **schema})}")
     return "\n".join(lines)
+
+
+def json_grammar(schema: Mapping[str, object]) -> str:
+    """Lark grammar of one message that is a JSON text valid under `schema`, which is taken as it is.
+
+    It is written as `json.dumps` writes it. Where the schema bounds no length the answer may be cut before it ends.
+    """
+    return f"start: whole\nwhole: %json {json.dumps({'x-guidance': _JSON, **schema})}"
 
 
 class GuideState:
@@ -149,14 +161,17 @@ def _narrow(schema: object, max_string: int, drop_optional: bool) -> JsonObject:
         return {"type": "string", "maxLength": max_string}
     given = cast("JsonObject", schema)
     out: JsonObject = {key: value for key, value in given.items() if key not in _ANNOTATIONS}
+    for key, kind in _KEYWORDS.items():
+        if out.get(key) is not None and not isinstance(out[key], kind):
+            raise ValueError(f"not a JSON schema: {key!r} is {json.dumps(out[key])[:80]}, no {kind.__name__}")
 
     def inner(part: object) -> JsonObject:
         return _narrow(part, max_string, drop_optional)
 
     for key in ("anyOf", "oneOf", "allOf"):
         if key in out:
-            out[key] = [inner(part) for part in cast("list[object]", out[key])]
-    if "$defs" in out:
+            out[key] = [inner(part) for part in cast("list[object]", out[key] or [])]
+    if out.get("$defs"):
         out["$defs"] = {name: inner(part) for name, part in cast("JsonObject", out["$defs"]).items()}
     if "enum" in out or "const" in out or "$ref" in out:
         return out

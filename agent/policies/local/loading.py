@@ -83,8 +83,7 @@ def load_model(
     except ImportError as error:
         raise MissingExtraError("a local policy", _LOCAL) from error
     say = progress or logger.info
-    cache = Path(cache_dir) if cache_dir is not None else _user_cache()
-    folder, adapter = _resolve(spec, base, cache, progress)
+    folder, adapter = resolve_policy(spec, base, cache_dir, progress)
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     say(f"loading {spec}")
     with no_progress_bars():
@@ -106,17 +105,20 @@ def _user_cache() -> Path:
     return user_cache_path("medgym")
 
 
-def _resolve(
-    spec: str | os.PathLike[str], base: str | os.PathLike[str] | None, cache: Path, progress: Progress | None
+def resolve_policy(
+    spec: str | os.PathLike[str],
+    base: str | os.PathLike[str] | None = None,
+    cache_dir: str | os.PathLike[str] | None = None,
+    progress: Progress | None = None,
 ) -> tuple[Path, Path | None]:
-    """The model folder, and the adapter folder if `spec` is one."""
+    """The model folder, and the adapter folder if `spec` is one; for arguments and errors see `load_model`."""
     if spec == SMOLLM2:
-        return smollm2_folder(cache, progress), None
+        return smollm2_folder(Path(cache_dir) if cache_dir is not None else _user_cache(), progress), None
     folder = Path(spec)
     if (folder / "adapter_config.json").is_file():
         named = json.loads((folder / "adapter_config.json").read_text("utf-8")).get("base_model_name_or_path")
         try:
-            below, inner = _resolve(base or str(named), None, cache, progress)
+            below, inner = resolve_policy(base or str(named), None, cache_dir, progress)
         except FileNotFoundError as error:
             raise FileNotFoundError(f"the adapter {folder} is for {named!r}: {error}; give `base=`") from error
         if inner is not None:

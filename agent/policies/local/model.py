@@ -27,12 +27,13 @@ if TYPE_CHECKING:
 
     from .loading import LoadedModel
     from .request import Engine
+    from .words import Words
 
 _KNOWN = ("grammar", "tools", "max_new_tokens", "temperature", "top_p", "seed")
 
 
 class LocalChatModel(BaseChatModel):
-    """A policy in this process.
+    """A policy in this process, or one whose engine is elsewhere.
 
     Call-time keywords, also through `bind`: `max_new_tokens`, `temperature`, `top_p`, `seed`; `tools` (OpenAI
     schemas) makes the answer exactly one valid call of one of them; `grammar` (a llguidance Lark grammar) does the
@@ -56,15 +57,21 @@ class LocalChatModel(BaseChatModel):
     guided_max_string: int = 48
     guided_drop_optional: bool = False
 
-    _loaded: LoadedModel = PrivateAttr()
+    _loaded: LoadedModel | Words = PrivateAttr()
     _engine: Engine = PrivateAttr()
 
-    def __init__(self, loaded: LoadedModel, *, engine: Engine | None = None, **settings: object) -> None:
-        """Wrap `loaded`; `engine` shares a sampler, or a micro-batcher among concurrent episodes."""
+    def __init__(self, loaded: LoadedModel | Words, *, engine: Engine | None = None, **settings: object) -> None:
+        """Wrap `loaded`; `engine` shares a sampler, or a micro-batcher among concurrent episodes.
+
+        A policy without weights here (`Words`) needs an engine that has them elsewhere.
+        """
         super().__init__(**cast("dict[str, Any]", settings))
         if engine is None:
+            from .loading import LoadedModel
             from .sampler import Sampler
 
+            if not isinstance(loaded, LoadedModel):
+                raise TypeError(f"{loaded.name} has no weights here: give the engine that samples it")
             engine = Sampler(loaded.model, loaded.chat_format)
         self._loaded = loaded
         self._engine = engine

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 from ...recorder import FinishReason
 
@@ -18,6 +18,26 @@ class MissingExtraError(ImportError):
 
 class ContextLengthError(ValueError):
     """The prompt leaves no room for an answer within the model's context."""
+
+
+class AbandonedError(RuntimeError):
+    """Nobody waits for this answer any more, so that it was not sampled to its end."""
+
+
+TopLogprobs: TypeAlias = tuple[tuple[int, float], ...]
+"""The likeliest ids at one place with their log-probabilities, likeliest first."""
+
+
+class Listener(Protocol):
+    """Told of an answer while it is sampled, in the sampling thread; must be quick and must not raise."""
+
+    def sampled(self, token: int, logprob: float, top: TopLogprobs) -> None:
+        """One more id, the end token included; `top` is empty unless `top_logprobs` was asked for."""
+        ...
+
+    def wanted(self) -> bool:
+        """Whether somebody still waits; asked before sampling begins and after each id. If not, the answer ends."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +54,8 @@ class SampleRequest:
         scored_at: temperature of the recorded log-probabilities; a trainer that samples at T needs those of T.
         stop: strings that end the answer; they stay in the ids.
         owner: whose stream this is; its key-value cache is kept while this object lives. None keeps none.
+        top_logprobs: how many of the likeliest ids are reported at each place, with `logprobs`' meaning.
+        listener: told each id as soon as it is sampled.
     """
 
     prompt_ids: Sequence[int]
@@ -45,6 +67,8 @@ class SampleRequest:
     scored_at: float = 1.0
     stop: tuple[str, ...] = ()
     owner: object | None = None
+    top_logprobs: int = 0
+    listener: Listener | None = None
 
     def __post_init__(self) -> None:
         if not self.prompt_ids:
@@ -57,18 +81,23 @@ class SampleRequest:
             raise ValueError(f"scored_at is {self.scored_at}; it must be above 0")
         if not 0 < self.top_p <= 1:
             raise ValueError(f"top_p is {self.top_p}; it must be above 0 and at most 1")
+        if self.top_logprobs < 0:
+            raise ValueError(f"top_logprobs is {self.top_logprobs}; it must be 0 or more")
 
 
 @dataclass(frozen=True, slots=True)
 class SampleOutput:
     """A sampled answer: its ids (end token included if sampled), their log-probabilities, and why it ended.
 
-    The log-probabilities are the model's own: at the temperature `scored_at` (1), before grammar and top_p.
+    The log-probabilities are the model's own: at the temperature `scored_at` (1), before grammar and top_p. `top` has
+    one entry per id where the request asked for it, else none. An answer that its listener no longer wanted ends
+    with `stop` as well.
     """
 
     ids: tuple[int, ...]
     logprobs: tuple[float, ...]
     finish_reason: FinishReason
+    top: tuple[TopLogprobs, ...] = ()
 
 
 class BatchSampler(Protocol):

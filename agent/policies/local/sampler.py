@@ -2,32 +2,34 @@
 
 Owns batching with left padding, per-request random numbers, which streams go on from their key-value caches, and the
 log-prob that is recorded: float32 log-softmax of the model's own logits at `scored_at`, before grammar, temperature
-and top_p. Layout of caches is in `caches`, the draw in `draws`. Knows nothing of messages. Needs torch.
+and top_p. Layout of caches is in `caches`, a batch's rows in `rows`, the draw in `draws`. Knows nothing of messages.
+Needs torch.
 """
 
 from __future__ import annotations
 
 import random
 import threading
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 import torch
 from torch import Tensor
 
 from .caches import HeldCaches, Layers, StreamCache, as_past, common_beginning, layers_of, picked, row_of, stacked
-from .draws import draw
-from .guided import GuidedMasker, GuideState
-from .request import ContextLengthError, SampleOutput, SampleRequest
+from .draws import draw, likeliest
+from .guided import GuidedMasker
+from .request import ContextLengthError, SampleOutput, SampleRequest, TopLogprobs
+from .rows import Batch, Done, Feed, Row, chunks, joined, right_mask
 
 if TYPE_CHECKING:
     from ...chat_format import ChatFormat
-    from ...recorder import FinishReason
+
+Arrival: TypeAlias = tuple[SampleRequest, Done]
+"""A request that comes while others are sampled, and who is told of its answer."""
 
 _HELD_BYTES = 2 << 30
-_PADDING = 32
 _PREFILL = {"cpu": 1024, "cuda": 8192}  # a processor is faster on few rows: less padding, and no mask for a single one
 
 
@@ -64,46 +66,6 @@ class CausalModel(Protocol):
         use_cache: bool,
         logits_to_keep: int,
     ) -> CausalOutput: ...
-
-
-@dataclass(slots=True)
-class _Row:
-    """One answer while it is being sampled."""
-
-    request: SampleRequest
-    prompt: list[int]
-    limit: int
-    random: random.Random
-    guide: GuideState | None
-    ids: list[int] = field(default_factory=list[int])
-    logprobs: list[float] = field(default_factory=list[float])
-    finish: FinishReason | None = None
-
-
-@dataclass(slots=True)
-class _Feed:
-    """What is known of a row's prompt already, and what has to be fed before its first answer id."""
-
-    row: _Row
-    known: StreamCache | None
-
-    @property
-    def fresh(self) -> list[int]:
-        return self.row.prompt[0 if self.known is None else len(self.known.fed) :]
-
-
-@dataclass(slots=True)
-class _Batch:
-    """Rows that are decoded together; each has been fed all its ids but the last.
-
-    `mask`: (rows, positions), 0 for padding and for what was fed after a row's end; `last`: (rows, 1), the position
-    of the last id that was fed.
-    """
-
-    rows: list[_Row]
-    past: KeyValueCache | None
-    mask: Tensor
-    last: Tensor
 
 
 class Sampler:
@@ -178,8 +140,43 @@ class Sampler:
         with self._lock, torch.no_grad(), _evaluating(self.model):
             rows = [self._row(request) for request in requests]
             for batch in self._prefill(self._feeds(rows)):
-                self._decode(batch)
-        return [SampleOutput(tuple(row.ids), tuple(row.logprobs), row.finish or "length") for row in rows]
+                while self._advance(batch):
+                    pass
+        return [row.output() for row in rows]
+
+    def run(self, arrivals: Callable[[int], Sequence[Arrival]]) -> None:
+        """Sample what arrives until nothing is left; who comes later joins those that are being sampled.
+
+        Each answer is what it would be alone, and is told as soon as it has ended, errors as in `generate` included.
+
+        Args:
+            arrivals: asked before every id, with the number of answers that are being sampled; must not wait.
+        """
+        running: list[Batch] = []
+        with self._lock, torch.no_grad(), _evaluating(self.model):
+            while True:
+                new = arrivals(sum(len(batch.going) for batch in running))
+                if new:
+                    running = self._admit(running, new)
+                if not running:
+                    return
+                running = [batch for batch in running if self._advance(batch)]
+
+    def _admit(self, running: Sequence[Batch], new: Sequence[Arrival]) -> list[Batch]:
+        """The batches with the new rows; one batch if the caches can be joined."""
+        for batch in running:
+            self._retire(batch, batch.going)  # the new rows may go on from streams that have just ended
+        rows: list[Row] = []
+        for request, done in new:
+            try:
+                rows.append(self._row(request, done))
+            except ValueError as error:  # its own fault
+                done(error)
+        together = [*running, *self._prefill(self._feeds(rows))]
+        parts = [(layers_of(batch.past), batch) for batch in together]
+        known = [(layers, batch) for layers, batch in parts if layers is not None]
+        opaque = [batch for layers, batch in parts if layers is None]
+        return [*opaque, joined(known)] if known else opaque
 
     def _limit(self, request: SampleRequest) -> int:
         if self.max_context is None:
@@ -192,14 +189,14 @@ class Sampler:
             )
         return min(room, request.max_new_tokens)
 
-    def _row(self, request: SampleRequest) -> _Row:
+    def _row(self, request: SampleRequest, done: Done | None = None) -> Row:
         guide = None if request.grammar is None else self.masker.start(request.grammar)
         prompt = list(request.prompt_ids)
-        return _Row(request, prompt, self._limit(request), random.Random(request.seed), guide)
+        return Row(request, prompt, self._limit(request), random.Random(request.seed), guide, done)
 
-    def _feeds(self, rows: Sequence[_Row]) -> list[_Feed]:
+    def _feeds(self, rows: Sequence[Row]) -> list[Feed]:
         """What each row needs; what several new prompts begin with is fed once, here."""
-        feeds = [_Feed(row, self._caches.recall(row.request.owner, row.prompt)) for row in rows]
+        feeds = [Feed(row, self._caches.recall(row.request.owner, row.prompt)) for row in rows]
         for row in rows:
             self._caches.forget(row.request.owner)  # the end of this call keeps the longer one
         new = [feed for feed in feeds if feed.known is None]
@@ -211,14 +208,14 @@ class Sampler:
                 feed.known = None if layers is None else StreamCache(beginning, layers)
         return feeds
 
-    def _prefill(self, feeds: Sequence[_Feed]) -> Generator[_Batch]:
+    def _prefill(self, feeds: Sequence[Feed]) -> Generator[Batch]:
         """Feed the prompts and sample each row's first id; one batch, or several if caches cannot be joined."""
-        parts: list[tuple[Layers, _Batch]] = []
-        for chunk in _chunks(feeds, self._prefill_tokens):
+        parts: list[tuple[Layers, Batch]] = []
+        for chunk in chunks(feeds, self._prefill_tokens):
             rows = [feed.row for feed in chunk]
             output, mask, last = self._forward([feed.known for feed in chunk], [feed.fresh for feed in chunk])
             self._take(rows, output.logits[:, -1])
-            batch = _Batch(rows, output.past_key_values, mask, last)
+            batch = Batch(rows, output.past_key_values, mask, last)
             layers = layers_of(batch.past)
             self._opaque = layers is None
             if layers is None:
@@ -228,7 +225,7 @@ class Sampler:
             for feed in chunk:
                 feed.known = None  # copied by now
         if parts:
-            yield _joined(parts)
+            yield joined(parts)
 
     def _forward(
         self, known: Sequence[StreamCache | None], fresh: Sequence[list[int]]
@@ -238,8 +235,8 @@ class Sampler:
         width = max(map(len, fresh))
         pad = self.chat_format.turn_end
         layers = stacked([None if cache is None else cache.layers for cache in known])
-        old = _right_mask([0 if cache is None else len(cache.fed) for cache in known])
-        mask = torch.cat([old, _right_mask([len(ids) for ids in fresh])], 1).to(device)
+        old = right_mask([0 if cache is None else len(cache.fed) for cache in known])
+        mask = torch.cat([old, right_mask([len(ids) for ids in fresh])], 1).to(device)
         positions = (mask.cumsum(1) - 1).clamp(min=0)
         output = self.model(
             input_ids=torch.tensor([[pad] * (width - len(ids)) + ids for ids in fresh], device=device),
@@ -251,23 +248,22 @@ class Sampler:
         )
         return output, mask, positions[:, -1:]
 
-    def _decode(self, batch: _Batch) -> None:
-        """Sample until every row has ended; the caches of rows that end are kept for their owners."""
-        while True:
-            going = [at for at, row in enumerate(batch.rows) if row.finish is None]
-            if 2 * len(going) <= len(batch.rows):
-                self._retire(batch, going)
-            if not going:
-                return
+    def _advance(self, batch: Batch) -> bool:
+        """Sample one id for every row that has not ended; whether any is left. Caches of ended rows are kept."""
+        going = batch.going
+        if 2 * len(going) <= len(batch.rows):
+            self._retire(batch, going)
+        if going:
             self._step(batch)
+        return bool(going)
 
-    def _retire(self, batch: _Batch, going: list[int]) -> None:
+    def _retire(self, batch: Batch, going: list[int]) -> None:
         """Keep the caches of rows that have ended and go on without those rows."""
         layers = layers_of(batch.past)
         if layers is None:
             return
         for at, row in enumerate(batch.rows):
-            if row.finish is not None and row.request.owner is not None:
+            if row.finish is not None and row.error is None and row.request.owner is not None:
                 fed = [*row.prompt, *row.ids[:-1]]
                 self._caches.keep(row.request.owner, StreamCache(fed, row_of(layers, batch.mask, at)))
         if going:
@@ -276,15 +272,15 @@ class Sampler:
             batch.last = batch.last[torch.tensor(going, device=batch.last.device)]
             batch.rows = [batch.rows[at] for at in going]
 
-    def _step(self, batch: _Batch) -> None:
+    def _step(self, batch: Batch) -> None:
         """One id for every row that has not ended; the others are fed their last id again, masked."""
         device = batch.mask.device
-        going = [at for at, row in enumerate(batch.rows) if row.finish is None]
+        going = batch.going
         counts = torch.tensor([[int(row.finish is None)] for row in batch.rows], device=device)
         batch.mask = torch.cat([batch.mask, counts], 1)
         batch.last = batch.last + counts
         output = self.model(
-            input_ids=torch.tensor([row.ids[-1:] for row in batch.rows], device=device),
+            input_ids=torch.tensor([row.ids[-1:] or row.prompt[-1:] for row in batch.rows], device=device),
             attention_mask=batch.mask,
             position_ids=batch.last,
             past_key_values=batch.past,
@@ -297,7 +293,7 @@ class Sampler:
             logits = logits[torch.tensor(going, device=device)]
         self._take([batch.rows[at] for at in going], logits)
 
-    def _take(self, rows: Sequence[_Row], logits: Tensor) -> None:
+    def _take(self, rows: Sequence[Row], logits: Tensor) -> None:
         """Sample one id from `logits` (rows, vocabulary) into each row."""
         logits = logits.float()
         if logits.device.type not in ("cpu", "cuda"):
@@ -306,66 +302,58 @@ class Sampler:
         scores[:, self._vocabulary :] = -torch.inf  # columns that only pad the embedding
         for at, row in enumerate(rows):
             if row.guide is not None:
-                allowed = self.masker.mask(row.guide).to(scores.device)
+                try:
+                    allowed = self.masker.mask(row.guide).to(scores.device)
+                except ValueError as error:
+                    row.fail(error)
+                    continue
                 scores[at, : len(allowed)].masked_fill_(~allowed, -torch.inf)
         tokens = draw(scores, [row.request for row in rows], [row.random.random() for row in rows])
         scale = torch.tensor([[row.request.scored_at] for row in rows], device=logits.device)
-        logprobs = torch.log_softmax(logits / scale, -1).gather(1, tokens[:, None])[:, 0].cpu()
+        scored = torch.log_softmax(logits / scale, -1)
+        top = likeliest(scored[:, : self._vocabulary], [row.request.top_logprobs for row in rows])
+        logprobs = scored.gather(1, tokens[:, None])[:, 0].cpu()
         tokens = tokens.cpu()
         for at, row in enumerate(rows):
-            self._note(row, int(tokens[at]), float(logprobs[at]))
+            if row.error is None:
+                self._note(row, int(tokens[at]), float(logprobs[at]), top[at])
+            row.tell()
 
-    def _note(self, row: _Row, token: int, logprob: float) -> None:
+    def _note(self, row: Row, token: int, logprob: float, top: TopLogprobs) -> None:
         if not -float("inf") < logprob <= 0.0:
-            raise FloatingPointError(f"the model gave log-probability {logprob}: its weights or inputs are not finite")
+            said = f"the model gave log-probability {logprob}: its weights or inputs are not finite"
+            row.fail(FloatingPointError(said))
+            return
         row.ids.append(token)
         row.logprobs.append(logprob)
+        listener = row.request.listener
+        if row.request.top_logprobs:
+            row.top.append(top)
+        if listener is not None:
+            listener.sampled(token, logprob, top)
         if token in self.chat_format.end_ids:
             row.finish = "stop"
             return
         if row.guide is not None:
-            self.masker.advance(row.guide, token)
-        if row.request.stop and any(text in self.chat_format.text_of(row.ids) for text in row.request.stop):
+            try:
+                self.masker.advance(row.guide, token)
+            except ValueError as error:
+                row.fail(error)
+                return
+        if (listener is not None and not listener.wanted()) or self._stopped(row):
             row.finish = "stop"
         elif len(row.ids) >= row.limit:
             row.finish = "length"
+
+    def _stopped(self, row: Row) -> bool:
+        """Whether a stop string has been said."""
+        return bool(row.request.stop) and any(text in self.chat_format.text_of(row.ids) for text in row.request.stop)
 
 
 def _held_bytes(model: CausalModel) -> int:
     if model.device.type != "cuda":
         return _HELD_BYTES
     return max(_HELD_BYTES, torch.cuda.mem_get_info(model.device)[1] // 8)
-
-
-def _chunks(feeds: Sequence[_Feed], most: int) -> list[list[_Feed]]:
-    """Rows that are fed together: of similar length, at most `most` ids with padding."""
-    chunks: list[list[_Feed]] = []
-    shortest = 0
-    for length, feed in sorted(((len(feed.fresh), feed) for feed in feeds), key=lambda pair: pair[0]):
-        if chunks and (len(chunks[-1]) + 1) * length <= most and length <= 2 * shortest + _PADDING:
-            chunks[-1].append(feed)
-        else:
-            chunks.append([feed])
-            shortest = length
-    return chunks
-
-
-def _joined(parts: Sequence[tuple[Layers, _Batch]]) -> _Batch:
-    """One batch of several."""
-    batches = [batch for _, batch in parts]
-    if len(batches) == 1:
-        return batches[0]
-    layers = stacked([layers for layers, _ in parts])
-    assert layers is not None
-    width = max(batch.mask.shape[1] for batch in batches)
-    masks = [torch.nn.functional.pad(batch.mask, (width - batch.mask.shape[1], 0)) for batch in batches]
-    rows = [row for batch in batches for row in batch.rows]
-    return _Batch(rows, as_past(layers), torch.cat(masks), torch.cat([batch.last for batch in batches]))
-
-
-def _right_mask(lengths: Sequence[int]) -> Tensor:
-    """(rows, longest): 1 for the last `length` columns of each row."""
-    return (torch.arange(max(lengths)) >= max(lengths) - torch.tensor(lengths)[:, None]).long()
 
 
 @contextmanager

@@ -1,0 +1,1 @@
+"""Servers: trained policies behind an OpenAI-compatible endpoint, tools behind MCP, cases behind OpenEnv."""
