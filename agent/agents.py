@@ -76,7 +76,8 @@ def build_agent(
     Args:
         model: a chat model with tool calling, or what `load_policy` takes: a policy's folder or a server's address.
             With a case also the name of a scripted policy, such as `expert`.
-        domain: whose ward policy is the system prompt, and whose tools are shown; a case has its own.
+        domain: whose ward policy is the system prompt, and whose tools are shown. With nothing else to work with, its
+            first case is worked.
         record: the patient's record, in any form that `clinical_tools` takes; every tool can be found, none closes it.
         literature, redact: of a record, as `clinical_tools` takes them.
         episode: one of our cases in progress, to be worked instead; begin with its `opening` as the user's message.
@@ -101,8 +102,12 @@ def build_agent(
     from .middleware.shelf import ToolShelf
 
     _check(domain, record, episode, case, tools, ask_human, checkpointer)
+    if domain is not None and record is None and episode is None and case is None and not tools:
+        case = load_domain(domain).tasks()[0]
     if case is not None:
         episode = Episode(find_task(case) if isinstance(case, str) else case, seed)
+    if episode is not None and domain not in (None, episode.domain.name):
+        raise ValueError(f"the case {episode.task.id} is of the domain {episode.domain.name}, not of {domain}")
     place = _workplace(domain, record, episode, literature=literature, ask_human=ask_human, redact=redact)
     layers: list[Layer] = [] if recorder is None else [recorder]
     if budget is not None:
@@ -154,12 +159,10 @@ def _check(
     given = [name for name, value in (("record", record), ("episode", episode), ("case", case)) if value is not None]
     if len(given) > 1:
         raise ValueError(f"{' and '.join(given)} were given: an agent works one of them")
-    if not given and not tools:
-        raise ValueError("nothing to work with: give record=, case= or episode=, or tools of your own")
+    if not given and not tools and domain is None:
+        raise ValueError("nothing to work with: give a domain, record=, case= or episode=, or tools of your own")
     if given == ["record"] and domain is None:
         raise ValueError("a record is worked in a domain: name one, such as 'clinical_diagnosis'")
-    if given and given != ["record"] and domain is not None:
-        raise ValueError("a case has its own domain: leave domain out")
     if ask_human and checkpointer is None:
         raise ValueError("ask_human needs a checkpointer, where the agent waits for the human's word")
 

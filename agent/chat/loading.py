@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping, Sequence
+from http.client import HTTPException
 from typing import TYPE_CHECKING, Any, cast
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
@@ -32,13 +33,13 @@ def load_policy(
         model: which of a server's models; default: its adapter, or its only model.
         api_key: of the server.
         settings: of the chat model: `temperature`, `max_tokens`, `top_p`, `seed`, `stop` ...; for a folder also
-            what `load_model` takes (`dtype`, `device`, `base`, `threads` ...).
+            what `ChatLocalPolicy.load` takes (`dtype`, `device`, `base`, `threads` ...).
 
     Raises:
         MissingExtraError: a package is missing; the message names the extra.
-        FileNotFoundError: no such folder.
+        FileNotFoundError: no such folder, or no base for its adapter.
         ServerUnavailable: nothing answers there, or not as a server of models.
-        ValueError: the server has no such model, or several and none was named.
+        ValueError: the server has no such model, or several and none was named; a file of the folder is damaged.
     """
     text = os.fspath(source)
     if not text.startswith(("http://", "https://")):
@@ -68,11 +69,12 @@ def _model(address: str, wanted: str | None, api_key: str | None) -> str:
         listed = cast("Sequence[Mapping[str, object]]", told["data"])
         names = [str(one["id"]) for one in listed]
     except HTTPError as error:
+        error.close()
         hint = ": give its api_key" if error.code in (401, 403) else ""
         raise ServerUnavailable(f"{address} refuses ({error.code} {error.reason}){hint}") from error
     except OSError as error:
         raise ServerUnavailable(f"nothing answers at {address}: {error}") from error
-    except (ValueError, KeyError, TypeError) as error:
+    except (HTTPException, ValueError, KeyError, TypeError) as error:
         raise ServerUnavailable(f"{address} is no OpenAI-compatible server: it lists no models ({error!r})") from error
     if wanted is not None:
         if wanted not in names:

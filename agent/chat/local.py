@@ -1,7 +1,7 @@
 """A policy of a folder as a chat model: loaded into this process, answered by our own server on a loopback port.
 
 So a folder and an address answer alike, in every detail that clients see. The server takes only requests with a key
-that no other process knows, and ends with the model.
+that no other process knows, and ends with the last copy of the model.
 """
 
 from __future__ import annotations
@@ -12,49 +12,58 @@ import weakref
 from pathlib import Path
 from typing import Any, Self
 
+from openai import DefaultAsyncHttpxClient, DefaultHttpxClient
 from pydantic import PrivateAttr, SecretStr
 
 from ..serve.policy_files import policy_files
 from ..serve.transformers_server import transformers_app
 from ..serve.vllm_process import VLLMSettings
-from .served import ChatServedPolicy
+from .served import CLOSE, ChatServedPolicy
 
 START_SECONDS = 60.0
+STOP_SECONDS = 10.0
 
 
 class LocalServer:
-    """An app of `agent.serve.completions` on a loopback port, in a thread."""
+    """An app of `agent.serve.completions` on a loopback port, in a thread; stopped when nobody holds this any more."""
 
     def __init__(self, app: Any) -> None:
-        from ..serve.completions import serve
-
-        self.url = ""
-        self._stop = threading.Event()
-        ready = threading.Event()
-        failed: list[BaseException] = []
-
-        def told(url: str) -> None:
-            self.url = url
-            ready.set()
-
-        def run() -> None:
-            try:
-                serve(app, "127.0.0.1", 0, told, grace=1.0, stop=self._stop)
-            except (OSError, RuntimeError) as error:  # of the thread; raised in the caller's below
-                failed.append(error)
-                ready.set()
-
-        self._thread = threading.Thread(target=run, name="medgym-local-policy", daemon=True)
-        self._thread.start()
-        if not ready.wait(START_SECONDS):
+        stop, started = threading.Event(), threading.Event()
+        told: list[str | BaseException] = []
+        thread = threading.Thread(target=_run, args=(app, stop, started, told), name="medgym-policy", daemon=True)
+        self.close = weakref.finalize(self, _stop, stop, thread)
+        """Stop it, and wait until it has; once is enough."""
+        thread.start()
+        if not started.wait(START_SECONDS) or not told:
+            self.close()
             raise TimeoutError(f"the policy's own server was not ready after {START_SECONDS:.0f} s")
-        if failed:
-            raise failed[0]
+        if isinstance(told[0], BaseException):
+            raise told[0]
+        self.url = told[0]
 
-    def close(self) -> None:
-        """Stop it, and wait until it has."""
-        self._stop.set()
-        self._thread.join(10.0)
+
+def _run(app: Any, stop: threading.Event, started: threading.Event, told: list[str | BaseException]) -> None:
+    """The thread: holds the app and not the server's object. Tells its address, or why there is none."""
+    from ..serve.completions import serve
+
+    def ready(url: str) -> None:
+        told.append(url)
+        started.set()
+
+    try:
+        serve(app, "127.0.0.1", 0, ready, grace=1.0, stop=stop)
+    except (OSError, RuntimeError) as error:
+        if started.is_set():
+            raise
+        told.append(error)  # raised in the thread that waits
+    finally:
+        started.set()
+
+
+def _stop(stop: threading.Event, thread: threading.Thread) -> None:
+    stop.set()
+    if thread.ident is not None and thread is not threading.current_thread():  # garbage may be collected in any thread
+        thread.join(STOP_SECONDS)
 
 
 class ChatLocalPolicy(ChatServedPolicy):
@@ -99,12 +108,17 @@ class ChatLocalPolicy(ChatServedPolicy):
         key = secrets.token_urlsafe(24)
         serving = VLLMSettings(api_key=key, dtype=dtype, max_model_len=max_model_len)
         server = LocalServer(transformers_app(files, serving, device=device, threads=threads))
+        settings = {  # a proxy of the environment is not for this machine
+            "http_client": DefaultHttpxClient(trust_env=False),
+            "http_async_client": DefaultAsyncHttpxClient(trust_env=False, headers=CLOSE),
+            **settings,
+        }
         model = cls(base_url=f"{server.url}/v1", model=serving.name, api_key=SecretStr(key), **settings)
         model._server = server
-        weakref.finalize(model, server.close)
         return model
 
     def close(self) -> None:
-        """Stop answering and let the weights go."""
+        """Stop answering and let the weights go, for copies of this model, too."""
         if self._server is not None:
             self._server.close()
+            self.root_client.close()

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from openai import BaseModel as OpenAIModel
 
 NO_KEY = "none"
+CLOSE = {"Connection": "close"}
 _PARSED: Any = {"choices": {"__all__": {"message": {"parsed"}}}}  # any object of the caller's, which no dump knows
 
 
@@ -48,9 +49,9 @@ class ChatServedPolicy(ChatOpenAI):
     @classmethod
     def _connect_anew(cls, values: dict[str, Any]) -> dict[str, Any]:
         """No connection outlives its answer in async code: one kept from a loop that is closed would fail the next."""
-        if values.get("http_async_client") is None:
-            values["http_async_client"] = DefaultAsyncHttpxClient(headers={"Connection": "close"})
-        return values
+        if values.get("http_async_client") is not None:
+            return values
+        return {**values, "http_async_client": DefaultAsyncHttpxClient(headers=CLOSE)}
 
     @property
     def _llm_type(self) -> str:
@@ -74,6 +75,8 @@ class ChatServedPolicy(ChatOpenAI):
     def _create_chat_result(
         self, response: dict[str, Any] | OpenAIModel, generation_info: dict[str, Any] | None = None
     ) -> ChatResult:
+        if not hasattr(response, "model_dump") and not isinstance(response, dict):
+            return super()._create_chat_result(response, generation_info)  # which says what came instead of an answer
         told = response if isinstance(response, dict) else response.model_dump(exclude=_PARSED, warnings=False)
         bad = [_without_odd_calls(choice) for choice in told.get("choices") or ()]
         result = super()._create_chat_result(told if any(bad) else response, generation_info)
@@ -81,17 +84,19 @@ class ChatServedPolicy(ChatOpenAI):
         for generation, choice, calls in zip(result.generations, choices, bad, strict=True):
             cast("AIMessage", generation.message).invalid_tool_calls += calls
             _keep(generation.message, told.get("prompt_token_ids"), choice.get("token_ids"))
-            if choice.get("logprobs") is not None:
-                generation.message.response_metadata["logprobs"] = choice["logprobs"]
+            # ChatOpenAI gives all choices of a request the last one's
+            own = {key: choice[key] for key in ("finish_reason", "logprobs") if choice.get(key) is not None}
+            generation.generation_info = {**(generation.generation_info or {}), **own}
         return result
 
     def _convert_chunk_to_generation_chunk(
         self, chunk: dict[str, Any], default_chunk_class: type, base_generation_info: dict[str, Any] | None
     ) -> ChatGenerationChunk | None:
         made = super()._convert_chunk_to_generation_chunk(chunk, default_chunk_class, base_generation_info)
-        choices = cast("Sequence[Mapping[str, object]]", chunk.get("choices") or ())
+        sent = chunk.get("chunk") or chunk  # the client wraps chunks where an answer has a response_format
+        choices = cast("Sequence[Mapping[str, object]]", sent.get("choices") or ())
         if made is not None and choices:
-            _keep(made.message, chunk.get("prompt_token_ids"), choices[0].get("token_ids"))
+            _keep(made.message, sent.get("prompt_token_ids"), choices[0].get("token_ids"))
         return made
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal, cast, get_args
@@ -107,7 +108,7 @@ def serve(
     server = PolicyServer(
         policy,
         settings,
-        log=(log or state_root(state_dir) / "serve" / f"{name}-{port}.log").absolute(),
+        log=(log or state_root(state_dir) / "serve" / f"{name}-{port or f'process{os.getpid()}'}.log").absolute(),
         base=base,
         cache_dir=cache_dir,
         engine=cast("Literal['vllm', 'transformers'] | None", engine),

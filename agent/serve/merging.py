@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import shutil
 import tempfile
@@ -21,10 +22,11 @@ from ..protocol import PROTOCOL_FILE
 from .policy_files import PolicyFiles
 
 _WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
+_WORDS = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
 
 
 def merged(files: PolicyFiles, cache_dir: Path | None, note: Callable[[str], None]) -> PolicyFiles:
-    """The same policy as a whole model, in the weights' own precision.
+    """The same policy as a whole model: added up in float32, kept in the base's own precision.
 
     Args:
         files: of an adapter.
@@ -34,6 +36,7 @@ def merged(files: PolicyFiles, cache_dir: Path | None, note: Callable[[str], Non
     Raises:
         MissingExtraError: peft or torch is not installed.
         FileNotFoundError: the adapter has no weights.
+        ValueError: the policy has no chat template.
     """
     adapter = files.adapter
     if adapter is None:
@@ -53,25 +56,36 @@ def merged(files: PolicyFiles, cache_dir: Path | None, note: Callable[[str], Non
 def _write(files: PolicyFiles, adapter: Path, target: Path) -> None:
     if find_spec("peft") is None:
         raise MissingExtraError("merging an adapter", 'pip install "medgym[train]"')
+    template = files.own_template
     made = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}-"))
     try:
-        loaded: Any = load_model(adapter, base=files.base, dtype="auto", device="cpu")
-        loaded.model.merge_and_unload().save_pretrained(made)
-        for source in (files.words, adapter):
-            for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja", PROTOCOL_FILE):
+        loaded: Any = load_model(adapter, base=files.base, dtype="float32", device="cpu", template=template)
+        import torch
+
+        whole = loaded.model.merge_and_unload()
+        config = json.loads((files.base / "config.json").read_text(encoding="utf-8"))
+        stored = str(config.get("dtype") or config.get("torch_dtype") or "float32")
+        whole.to(getattr(torch, stored)).save_pretrained(made)
+        for source, names in ((files.words, _WORDS), (adapter, (PROTOCOL_FILE,))):
+            for name in names:
                 if (source / name).is_file():
                     shutil.copyfile(source / name, made / name)
+        (made / "chat_template.jinja").write_text(template, encoding="utf-8")
         os.replace(made, target)
     finally:
         shutil.rmtree(made, ignore_errors=True)
 
 
 def _digest(files: PolicyFiles, adapter: Path) -> str:
+    """Of all that the merged model is made of; the base's weights, which may be large, are told by size and time."""
     weights = next((adapter / name for name in _WEIGHTS if (adapter / name).is_file()), None)
     if weights is None:
         raise FileNotFoundError(f"{adapter} has no adapter weights ({' or '.join(_WEIGHTS)})")
-    digest = hashlib.sha256(str(files.base.resolve()).encode())
-    for file in (weights, adapter / "adapter_config.json", adapter / PROTOCOL_FILE, files.words / "tokenizer.json"):
+    digest = hashlib.sha256(f"{files.base.resolve()}\0{files.own_template}".encode())
+    for file in sorted((*files.base.glob("*.safetensors"), *files.base.glob("*.bin"), files.base / "config.json")):
+        found = file.stat()
+        digest.update(f"{file.name}\0{found.st_size}\0{found.st_mtime_ns}\0".encode())
+    for file in (weights, adapter / "adapter_config.json", adapter / PROTOCOL_FILE, *map(files.words.joinpath, _WORDS)):
         digest.update(file.read_bytes() if file.is_file() else b"-")
     return digest.hexdigest()[:12]
 

@@ -26,7 +26,7 @@ class PolicyFiles:
 
     Attributes:
         spec: as it was asked for.
-        base: folder of the whole model.
+        base: folder of the whole model, an absolute path like the others, since a server works in a folder of its own.
         adapter: folder of the LoRA adapter, or None.
         words: folder of the tokenizer.
         form: how it was prompted when it was trained.
@@ -88,12 +88,14 @@ def policy_files(
 
     Raises:
         FileNotFoundError: no such policy, or no such base.
-        ValueError: the adapter's base is itself an adapter, or `protocol.json` is damaged.
+        ValueError: the adapter's base is itself an adapter, or a file of the policy is damaged.
     """
+    _json(Path(spec) / "adapter_config.json")  # so that a damaged one is named
     below, adapter = resolve_policy(spec, base, cache_dir, progress)
     own = adapter if adapter is not None else below
     words = own if (own / "tokenizer.json").is_file() else below
-    return PolicyFiles(spec, below, adapter, words, form_of_policy(own))
+    whole = adapter.absolute() if adapter is not None else None
+    return PolicyFiles(spec, below.absolute(), whole, words.absolute(), form_of_policy(own))
 
 
 def _json(file: Path) -> Mapping[str, object]:
@@ -103,4 +105,6 @@ def _json(file: Path) -> Mapping[str, object]:
         stored: object = json.loads(file.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ValueError(f"{file} is damaged: {error}") from error
-    return cast("Mapping[str, object]", stored) if isinstance(stored, dict) else {}
+    if not isinstance(stored, dict):
+        raise ValueError(f"{file} is damaged: it is no JSON object")
+    return cast("Mapping[str, object]", stored)

@@ -7,10 +7,12 @@ ready.
 
 from __future__ import annotations
 
+import errno
 import signal
 import socket
 import sys
 import threading
+import time
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -26,6 +28,8 @@ from .vllm_process import ServerFailed, VLLMProcess, VLLMSettings
 
 Engine: TypeAlias = Literal["vllm", "transformers"]
 Ready: TypeAlias = Callable[[Mapping[str, object]], None]
+
+PORT_SECONDS = 10.0  # a server that was killed takes as long to let its port go
 
 NO_VLLM = (
     "vLLM is not in this Python: serving with transformers, which is slower. "
@@ -58,23 +62,26 @@ class PolicyServer:
     start_seconds: float = 600.0
 
     def run(self, ready: Ready, note: Callable[[str], None]) -> None:
-        """Serve until SIGTERM or SIGINT.
+        """Serve until SIGTERM or SIGINT; in the main thread, which gets the signals.
 
         Args:
             ready: told once requests are answered: engine, url, model, folders, versions.
             note: told of long steps and of a choice that was made.
 
         Raises:
-            CommandError: the policy cannot be found, the engine cannot be had, or the server failed.
+            CommandError: the engine cannot be had, an argument is not for it, or the server failed.
+            OSError: no such policy or base, or the address cannot be listened on.
+            ValueError: a file of the policy is damaged.
         """
         try:
             files = policy_files(self.policy, base=self.base, cache_dir=self.cache_dir, progress=note)
+            engine = self._engine(note)
+            settings = replace(self.settings, port=_port(self.settings, note))
             if self.merge and files.adapter is not None:
                 from .merging import merged
 
                 files = merged(files, self.cache_dir, note)
-            settings = self.settings if self.settings.port else replace(self.settings, port=_free_port(self.settings))
-            if self._engine(note) == "vllm":
+            if engine == "vllm":
                 self._vllm(files, settings, ready, note)
             else:
                 self._transformers(files, settings, ready, note)
@@ -82,6 +89,8 @@ class PolicyServer:
             raise CommandError(str(error), ENVIRONMENT) from error
 
     def _engine(self, note: Callable[[str], None]) -> Engine:
+        if self.engine == "transformers" and self.python is not None:
+            raise CommandError("--python is for vLLM, and this serves with transformers")
         if self.engine is not None:
             return self.engine
         if self.python is not None or find_spec("vllm") is not None:
@@ -109,7 +118,7 @@ class PolicyServer:
         from .transformers_server import serve_transformers
 
         if settings.extra:
-            raise CommandError("--vllm-arg is for vLLM; this serves with transformers")
+            raise CommandError("--vllm-arg is for vLLM, and this serves with transformers")
 
         def told(versions: Mapping[str, str]) -> None:
             ready({**_about("transformers", files, settings), "versions": {"medgym": __version__, **versions}})
@@ -135,7 +144,8 @@ def _stop_asked() -> Generator[threading.Event]:
     asked = threading.Event()
 
     def ask(_number: int, _frame: object) -> None:
-        asked.set()
+        # in a thread of its own: the wait that this handler interrupts may hold the event's lock
+        threading.Thread(target=asked.set, name="medgym-stop").start()
 
     before = {one: signal.signal(one, ask) for one in (signal.SIGTERM, signal.SIGINT)}
     try:
@@ -145,8 +155,25 @@ def _stop_asked() -> Generator[threading.Event]:
             signal.signal(one, handler)
 
 
-def _free_port(settings: VLLMSettings) -> int:
+def _port(settings: VLLMSettings, note: Callable[[str], None]) -> int:
+    """The port to listen on, a free one for 0; one that is taken may be let go by a server that ends. Raises OSError.
+
+    Tried before anything is loaded, and so that what answers `/health` there later is the server that is started.
+    """
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as probe:
-        probe.bind((settings.host, 0))
-        return int(probe.getsockname()[1])
+    deadline = time.monotonic() + PORT_SECONDS
+    told = False
+    while True:
+        try:
+            with socket.socket(family, socket.SOCK_STREAM) as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                probe.bind((settings.host, settings.port))
+                return int(probe.getsockname()[1])
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE or time.monotonic() > deadline:
+                where = f"{settings.host}, port {settings.port}"
+                raise OSError(error.errno, f"cannot listen on {where}: {error.strerror}") from error
+        if not told:
+            note(f"port {settings.port} is taken: waiting up to {PORT_SECONDS:.0f} s for it")
+            told = True
+        time.sleep(0.2)

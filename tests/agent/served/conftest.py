@@ -29,6 +29,8 @@ class FakeVLLM:
             ids), `text` (no JSON).
         always: what befalls every request for which it gives such a word.
         answers: what was answered to each prompt.
+        gather: so many requests have to be there at once before the first is answered.
+        refusal: what stands in an answer that is a bare status.
         most: most requests at once; `hold` seconds each is kept.
     """
 
@@ -40,6 +42,9 @@ class FakeVLLM:
         self.answers: dict[tuple[int, ...], list[int]] = {}
         self.most = self.now = 0
         self.hold = 0.0
+        self.refusal = ""
+        self.gather = 0
+        self.gathered = threading.Event()
         self.lists = True
         self.port = 0
         self.gate = threading.Lock()
@@ -109,6 +114,10 @@ class FakeVLLM:
             self.now += 1
             self.most = max(self.most, self.now)
             trouble = self.always(body) or (self.trouble.pop(0) if self.trouble else "")
+            if self.most >= self.gather:
+                self.gathered.set()
+        if self.gather:
+            self.gathered.wait(60)
         if self.hold:
             threading.Event().wait(self.hold)
         with self.gate:
@@ -124,7 +133,7 @@ class FakeVLLM:
         elif trouble == "text":
             handler.reply(200, b"<html>")
         elif trouble:
-            handler.reply(int(trouble), json.dumps({"error": f"said {trouble}"}).encode())
+            handler.reply(int(trouble), json.dumps({"error": self.refusal or f"said {trouble}"}).encode())
         else:
             handler.reply(200, data)
 

@@ -115,6 +115,14 @@ def test_a_server_tells_its_mode(fake_vllm: Callable[..., Any], mode: str) -> No
     endpoint.close()
 
 
+@pytest.mark.parametrize("said", ["This model's maximum context length is 8", "max_tokens must be at least 1, got 0"])
+def test_a_prompt_that_fills_the_context(server: Any, engine: ServedEngine, said: str) -> None:
+    server.refusal = said
+    server.trouble = ["400"]
+    with pytest.raises(ContextLengthError, match=said):
+        engine.submit(REQUEST)
+
+
 def test_an_address_is_taken_with_and_without_v1() -> None:
     for given in ("http://a:1", "http://a:1/", "http://a:1/v1", "http://a:1/v1/"):
         assert server_root(given) == "http://a:1"
