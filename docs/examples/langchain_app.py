@@ -60,8 +60,8 @@ def structured_answer(model: BaseChatModel, complaint: str) -> None:
 
 @wrap_model_call
 def look_first(request: Any, handler: Any) -> Any:
-    """The first message must be a call: a small model would rather answer at once. Leave it out for a good one."""
-    return handler(request.override(tool_choice="any") if len(request.messages) == 1 else request)
+    """The first answer must be this call: a small model would rather make one up. Leave it out for a good one."""
+    return handler(request.override(tool_choice="get_medications") if len(request.messages) == 1 else request)
 
 
 def run_the_agent(model: BaseChatModel, tools: dict[str, BaseTool], patient: str, question: str) -> None:

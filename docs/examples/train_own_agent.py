@@ -5,8 +5,9 @@
     python docs/examples/langchain_app.py --policy runs/own-agent               # what was trained, in an app
 
 Needs `pip install "medgym[train]"`. Two nodes, `plan` and `act`, ask the same policy. The recorder keeps the ids that
-were sampled and their log-probabilities; the step learns from exactly these, never from text tokenised again. A tiny
-random model learns nothing of use; for whole runs take `medgym train`. A research tool, not for clinical use.
+were sampled and their log-probabilities; the step learns from exactly these, never from text tokenised again. Printed
+are the mean reward, the loss, the share of tokens that is trained, and how far the log-probabilities now lie from those
+recorded. A random model learns nothing of use; for whole runs take `medgym train`. Not for clinical use.
 """
 
 from __future__ import annotations
@@ -17,7 +18,6 @@ from statistics import fmean, pstdev
 from typing import Any
 
 import torch
-from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import HumanMessage, SystemMessage, ToolMessage
 from langgraph.graph import END, MessagesState, StateGraph
 
@@ -29,18 +29,19 @@ from medgym.env.action import Call, parse_action
 from medgym.env.briefing import PromptForm, system_prompt
 from medgym.env.domain import load_domain
 from medgym.env.episode import Episode
-from medgym.env.task import Task
 from medgym.env.trajectory import Trajectory
 from medgym.train.models import Student, load_student, save_policy
 from medgym.train.recipe import parse_recipe
 from medgym.train.rollout.producer import row_of
 from medgym.train.rollout.row import RolloutRow
 
-TINY = {"layers": 2, "width": 64, "heads": 2, "context": 8192}
-TASKS = {"domains": ["medical_qa"], "train_limit": 8, "val_limit": 8}  # what the tiny tokenizer is trained on
+GROUP = 4  # episodes of a case, which are compared with each other
+RECIPE = {"name": "own-agent", "algorithm": "grpo", "rollout": {"specs": "names"}}  # how the saved policy is prompted
+RECIPE |= {"tiny": {"layers": 2, "width": 64, "heads": 2, "context": 8192}}
+RECIPE |= {"tasks": {"domains": ["medical_qa"], "train_limit": 8, "val_limit": 8}}  # words for the tiny tokenizer
 
 
-def my_graph(model: BaseChatModel, episode: Episode, free: bool) -> Any:
+def my_graph(model: Any, episode: Episode, free: bool) -> Any:
     """Your agent: any graph will do, as long as it only ever adds messages."""
     tools = {tool.name: tool for tool in episode_tools(episode)}
 
@@ -53,19 +54,19 @@ def my_graph(model: BaseChatModel, episode: Episode, free: bool) -> Any:
         answer = model.invoke(state["messages"], tools=schemas, max_new_tokens=96)
         results: list[ToolMessage] = []
         for call in parse_action(answer.text).calls:
-            known = isinstance(call, Call) and call.name in tools and episode.ended is None
-            result = tools[call.name].invoke(call.arguments) if known else "there is no such tool"
+            if episode.ended:
+                break
+            known = isinstance(call, Call) and isinstance(call.arguments, dict) and call.name in tools
+            result = tools[call.name].invoke(call.arguments) if known else episode.step("").observation
             results.append(ToolMessage(result, tool_call_id=f"{len(state['messages'])}-{len(results)}"))
-        return {"messages": [answer, *(results or [HumanMessage("Call a tool.")])]}
-
-    def goes_on(state: MessagesState) -> str:
-        return END if episode.ended or len(state["messages"]) > 24 else "act"
+        return {"messages": [answer, *(results or [HumanMessage(episode.step("").observation)])]}
 
     graph = StateGraph(MessagesState).add_node("plan", plan).add_node("act", act)
-    return graph.set_entry_point("plan").add_edge("plan", "act").add_conditional_edges("act", goes_on).compile()
+    graph.set_entry_point("plan").add_edge("plan", "act")
+    return graph.add_conditional_edges("act", lambda _: END if episode.ended else "act").compile()
 
 
-def play(student: Student, task: Task, seed: int, free: bool) -> tuple[RolloutRow, float]:
+def play(student: Student, task: Any, seed: int, free: bool) -> tuple[RolloutRow, float]:
     """One episode as a row for training, and what it earned: a little for calls that work, so that there is a slope."""
     episode, recorder = Episode(task, seed, max_turns=4), Recorder()
     model = LocalChatModel(student.loaded, seed=seed, guided_max_string=16, guided_drop_optional=True)
@@ -77,27 +78,23 @@ def play(student: Student, task: Task, seed: int, free: bool) -> tuple[RolloutRo
     row = row_of(trajectory, recorder, episode.ended or "budget")
     row.check()  # ids, mask and log-probabilities belong together
     worked = [call.error is None for turn in episode.turns for call in turn.calls]
-    return row, episode.reward.composite + (0.1 * fmean(worked) if worked else 0.0)
+    return row, episode.reward.composite + 0.1 * fmean(worked or [0.0])
 
 
-def learn(
-    student: Student, rows: list[tuple[RolloutRow, float]], optimiser: torch.optim.Optimizer
-) -> tuple[float, float]:
-    """A policy-gradient step on (row, advantage): its loss, and the largest gap to the recorded log-probabilities."""
-    total, gap = 0.0, 0.0
-    trained = sum(row.policy_tokens for row, _ in rows)
-    for row, advantage in rows:
+def learn(student: Student, rows: list[RolloutRow], advantages: list[float], optimiser: Any) -> tuple[float, float]:
+    """A policy-gradient step: its loss, and the largest gap to the recorded log-probabilities."""
+    total, gap, trained = 0.0, 0.0, sum(row.policy_tokens for row in rows)
+    optimiser.zero_grad()
+    for row, advantage in zip(rows, advantages, strict=True):
         ids, at = torch.tensor([row.prompt_ids + row.completion_ids]), len(row.prompt_ids)
-        mask = torch.tensor(row.env_mask, dtype=torch.bool)
+        mask = torch.tensor(row.env_mask) == 1  # what was sampled; the rest is the environment's
         logits = student.model(input_ids=ids).logits[0, at - 1 : -1].float()
-        new = logits.log_softmax(-1).gather(-1, ids[0, at:, None])[:, 0][mask]
-        old = torch.tensor(row.logprobs)[mask]
+        new, old = logits.log_softmax(-1).gather(-1, ids[0, at:, None])[:, 0][mask], torch.tensor(row.logprobs)[mask]
         gap = max(gap, float((new.detach() - old).abs().max()))
         loss = -(advantage * (new - old).exp()).sum() / trained  # GRPO's, with one step per rollout: no clip is due
         loss.backward()
-        total += float(loss.detach())
+        total += loss.item()
     optimiser.step()
-    optimiser.zero_grad()
     return total, gap
 
 
@@ -106,30 +103,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="tiny", help="tiny, smollm2, or a folder")
     parser.add_argument("--steps", type=int, default=3)
-    parser.add_argument("--group", type=int, default=4, help="episodes of a case, compared with each other")
     parser.add_argument("--free", action="store_true", help="do not hold calls to the tools' schemas")
     parser.add_argument("--out", type=Path, default=Path("runs/own-agent"))
     options = parser.parse_args()
-
-    model = {"path": options.model, "lora_rank": 8, "dtype": "float32"}
-    settings = {"name": "own-agent", "algorithm": "grpo", "model": model, "tiny": TINY, "tasks": TASKS}
-    student = load_student(parse_recipe({**settings, "rollout": {"specs": "names"}}), say=print)
+    student = load_student(parse_recipe({**RECIPE, "model": {"path": options.model, "dtype": "float32"}}), say=print)
     optimiser = torch.optim.AdamW([one for one in student.model.parameters() if one.requires_grad], lr=1e-3)
     tasks = [task for task in load_domain("medical_qa").tasks() if task.split == "train"]
     for step in range(options.steps):
-        task, first = tasks[step % len(tasks)], step * options.group
-        rows, rewards = zip(
-            *(play(student, task, first + at, options.free) for at in range(options.group)), strict=True
-        )
+        played = [play(student, tasks[step % len(tasks)], step * GROUP + at, options.free) for at in range(GROUP)]
+        rows, rewards = [row for row, _ in played], [reward for _, reward in played]
         mean, spread = fmean(rewards), pstdev(rewards)
-        advantages = [(reward - mean) / (spread + 1e-4) for reward in rewards]
-        loss, gap = learn(student, list(zip(rows, advantages, strict=True)), optimiser)
+        loss, gap = learn(student, rows, [(one - mean) / (spread + 1e-4) for one in rewards], optimiser)
         share = sum(row.policy_tokens for row in rows) / sum(len(row.prompt_ids + row.completion_ids) for row in rows)
-        print(
-            f"step {step}: reward {mean:.3f} ± {spread:.3f}, loss {loss:+.4f}, {share:.0%} of the tokens trained, ",
-            end="",
-        )
-        print(f"log-probabilities as recorded to {gap:.0e}")
+        print(f"step {step}: reward {mean:.3f} ± {spread:.3f}, loss {loss:+.4f}, trained {share:.0%}, gap {gap:.0e}")
     save_policy(student, options.out, {"steps": options.steps})
     print(f'saved: medgym.agent.load_policy("{options.out}")')
 

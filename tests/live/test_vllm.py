@@ -43,7 +43,10 @@ bits: logits between 16 and 32 lie 1/8 apart, so that one alone is off by up to 
 theirs; on tokens sampled at temperature 1 differences of .25 were measured, .065 on greedy ones. The mean is held to
 an eighth of it."""
 
+ENDLESS = "greedy, a 135M model writes on in a free text of JSON until the token limit"
 WEAK = {
+    "test_structured_output_pydantic_2_v1": ENDLESS,
+    "test_structured_output_optional_param": ENDLESS,
     "test_json_mode": "a 135M model does not know which keys 'a joke' has when no schema forces them",
     "test_agent_loop": "a 135M model answers in prose unless a call is forced",
 }
@@ -168,6 +171,8 @@ class TestUnit(ChatModelUnitTests):
 
 # langchain-openai says that it takes function calling for schemas of pydantic 1, which one standard test gives it
 @pytest.mark.filterwarnings("ignore:Received a Pydantic BaseModel V1 schema")
+# langchain-openai dumps events of openai's stream helper, whose `parsed` holds the caller's object
+@pytest.mark.filterwarnings("ignore:Pydantic serializer warnings")
 class TestStandard(ChatModelIntegrationTests):
     """Greedy, so that a run does what the last one did."""
 
@@ -190,7 +195,7 @@ class TestStandard(ChatModelIntegrationTests):
 
     @property
     def chat_model_params(self) -> dict[str, Any]:
-        return {"model": "policy", "base_url": self.url, "temperature": 0, "max_tokens": 160}
+        return {"model": "policy", "base_url": self.url, "temperature": 0, "max_tokens": 100}
 
     @property
     def supports_json_mode(self) -> bool:

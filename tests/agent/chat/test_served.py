@@ -23,6 +23,8 @@ from medgym.agent.chat.served import ChatServedPolicy
 pytestmark = [
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+    # one of the standard tests gives such a schema, and takes what ChatOpenAI makes of it
+    pytest.mark.filterwarnings("ignore:Received a Pydantic BaseModel V1 schema:UserWarning"),
 ]
 KEYS = ("prompt_token_ids", "token_ids")
 ASKED = "What is sepsis?"
@@ -126,16 +128,18 @@ def test_a_forced_call(chat: ChatServedPolicy, choice: str) -> None:
 
 
 @pytest.mark.parametrize("method", ["json_schema", "function_calling"])
+# ChatOpenAI dumps what the client parsed, which the client's types do not foresee
+@pytest.mark.filterwarnings("ignore:Pydantic serializer warnings:UserWarning")
 async def test_structured_output(chat: ChatServedPolicy, method: Any) -> None:
-    model = chat.with_structured_output(Dose, method=method, include_raw=True)
-    settings: Any = {"max_tokens": 200}
-    for answer in (model.bind().invoke(ASKED), await model.ainvoke(ASKED)):
+    longer = chat.model_copy(update={"max_tokens": 200})
+    model = longer.with_structured_output(Dose, method=method, include_raw=True)
+    for answer in (model.invoke(ASKED), await model.ainvoke(ASKED)):
         assert isinstance(answer, dict)
         assert isinstance(answer["parsed"], Dose), answer
         assert told(answer["raw"])["token_ids"]
-    plain = chat.with_structured_output(Dose.model_json_schema(), method=method)
-    assert Dose.model_validate(plain.invoke(ASKED, **settings))
-    streamed = list(chat.with_structured_output(Dose, method=method).stream(ASKED))
+    plain = longer.with_structured_output(Dose.model_json_schema(), method=method)
+    assert Dose.model_validate(plain.invoke(ASKED))
+    streamed = list(longer.with_structured_output(Dose, method=method).stream(ASKED))
     assert isinstance(streamed[-1], Dose)
 
 
@@ -176,9 +180,9 @@ def test_arguments_that_are_no_object_make_an_invalid_call(chat: ChatServedPolic
     (generation,) = chat._create_chat_result(response).generations
     message = generation.message
     assert isinstance(message, AIMessage)
-    assert [(call["id"], call["args"]) for call in message.tool_calls] == [("c0", {"fast": True})]
+    assert [(call["id"], call["args"]) for call in message.tool_calls] == [("c0", {"fast": True}), ("c5", {})]
     bad = {call["id"]: call["args"] for call in message.invalid_tool_calls}
-    assert bad == {"c1": "[1]", "c2": '"sepsis"', "c3": "null", "c4": "{broken", "c5": ""}
+    assert bad == {"c1": "[1]", "c2": '"sepsis"', "c3": "null", "c4": "{broken"}
     assert {call["type"] for call in message.invalid_tool_calls} == {"invalid_tool_call"}
     assert (message.response_metadata["token_ids"], message.response_metadata["prompt_token_ids"]) == ([5, 6], [4])
     again = chat._get_request_payload([HumanMessage("x"), message])["messages"][1]
@@ -226,18 +230,32 @@ class TestUnit(ChatModelUnitTests):
         return {"model": "policy", "base_url": "http://127.0.0.1:1/v1"}
 
 
-RANDOM: dict[str, str] = {}
+_GUESS = "a random model does not guess the one argument that is asked for"
+_RAMBLES = "a random model never ends a string that no schema bounds, and a cut answer is not parsed"
+RANDOM = {
+    "test_tool_calling": _GUESS,
+    "test_tool_calling_async": _GUESS,
+    "test_tool_calling_with_no_arguments": "a random model invents arguments where the schema does not forbid them",
+    "test_structured_output[pydantic]": _RAMBLES,
+    "test_structured_output_async[pydantic]": _RAMBLES,
+    "test_structured_output_optional_param": _RAMBLES,
+    "test_json_mode": "a random model does not know the keys that no schema names",
+    "test_agent_loop": "a random model makes no call unless it is forced to",
+    "test_unicode_tool_call_integration": "a random model does not copy words",
+}
 
+
+@pytest.mark.slow
 
 class TestStandard(ChatModelIntegrationTests):
-    """Greedy, so that a run does what the last one did."""
+    """Greedy, so that a run does what the last one did. What asks for a skill is a strict xfail: weights are random."""
 
     url = ""
 
     @pytest.fixture(autouse=True)
     def served(self, address: str, request: pytest.FixtureRequest) -> None:
         type(self).url = f"{address}/v1"
-        reason = RANDOM.get(request.node.originalname)
+        reason = RANDOM.get(request.node.name) or RANDOM.get(request.node.originalname)
         if reason is not None:
             request.node.add_marker(pytest.mark.xfail(strict=True, reason=reason))
 

@@ -114,7 +114,7 @@ class FakeVLLM:
             self.now += 1
             self.most = max(self.most, self.now)
             trouble = self.always(body) or (self.trouble.pop(0) if self.trouble else "")
-            if self.most >= self.gather:
+            if 0 < self.gather <= self.now:
                 self.gathered.set()
         if self.gather:
             self.gathered.wait(60)
