@@ -10,7 +10,7 @@ import secrets
 import threading
 import weakref
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, cast
 
 from openai import DefaultAsyncHttpxClient, DefaultHttpxClient
 from pydantic import PrivateAttr, SecretStr
@@ -33,6 +33,8 @@ class LocalServer:
         thread = threading.Thread(target=_run, args=(app, stop, started, told), name="medgym-policy", daemon=True)
         self.close = weakref.finalize(self, _stop, stop, thread)
         """Stop it, and wait until it has; once is enough."""
+        self.close.atexit = False  # too late: executors, which stopping gracefully needs, have ended by then
+        cast("Any", threading)._register_atexit(self.close)
         thread.start()
         if not started.wait(START_SECONDS) or not told:
             self.close()

@@ -21,57 +21,73 @@ KeyFile = Annotated[
     Path | None, typer.Option("--api-key-file", help="A file whose first line clients must send as their API key.")
 ]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object when it is ready, and nothing else.")]
+Mcp = Annotated[bool, typer.Option("--mcp", help="Serve tools to MCP clients.")]
+OpenEnv = Annotated[bool, typer.Option("--openenv", help="Serve cases to OpenEnv clients.")]
+Transport = Annotated[str, typer.Option("--transport", help="--mcp: stdio or http.")]
+Case = Annotated[str | None, typer.Option("--case", help="--mcp: tools over this case.")]
+RecordFile = Annotated[
+    Path | None, typer.Option("--record", help="--mcp: tools over this patient: a FHIR bundle or our JSON.")
+]
+DomainName = Annotated[str | None, typer.Option("--domain", help="--record: whose tools; --openenv: only its cases.")]
+LiteratureFolder = Annotated[Path | None, typer.Option("--literature", help="--mcp: another literature.")]
+LogRecord = Annotated[bool, typer.Option("--log-record", help="--mcp: let the log show what stands in the record.")]
+PolicyFolder = Annotated[str | None, typer.Option("--policy", help="Folder of a model or adapter, or smollm2.")]
+EngineName = Annotated[str | None, typer.Option("--engine", help="vllm or transformers; default: vllm if it is there.")]
+ServedName = Annotated[str, typer.Option("--name", help="What requests call the policy.")]
+Base = Annotated[str | None, typer.Option("--base", help="Base model of an adapter, where it was moved.")]
+Merge = Annotated[bool, typer.Option("--merge", help="Fold the adapter into its base and serve whole weights.")]
+Dtype = Annotated[str, typer.Option("--dtype", help="auto, float32, bfloat16 or float16.")]
+MaxModelLen = Annotated[int | None, typer.Option("--max-model-len", min=1, help="Tokens of a conversation.")]
+MaxNumSeqs = Annotated[int, typer.Option("--max-num-seqs", min=1, help="Requests computed together.")]
+CacheGb = Annotated[int, typer.Option("--cache-gb", min=1, help="vllm on a CPU: key-value cache.")]
+Threads = Annotated[str, typer.Option("--threads", help="vllm on a CPU: its cores, such as 0-3.")]
+RuntimeLora = Annotated[
+    bool, typer.Option("--runtime-lora", help="Let requests load and unload adapters from this machine's folders.")
+]
+MaxLoraRank = Annotated[int, typer.Option("--max-lora-rank", min=1, help="vllm: of adapters loaded later.")]
+Interpreter = Annotated[
+    Path | None, typer.Option("--python", help="An interpreter that has vLLM, such as .venv-serve-cpu/bin/python.")
+]
+VllmArgs = Annotated[
+    list[str] | None, typer.Option("--vllm-arg", help="A further argument for vLLM, as it is; may be repeated.")
+]
+StartSeconds = Annotated[float, typer.Option("--start-seconds", min=1, help="How long starting may take.")]
+LogFile = Annotated[Path | None, typer.Option("--log", help="File for what vLLM prints.")]
+CacheDir = Annotated[Path | None, typer.Option("--cache-dir", help="Where models are cached.")]
+StateDir = Annotated[Path | None, typer.Option("--state-dir", help="Where logs are kept.")]
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
 def serve(
-    mcp: Annotated[bool, typer.Option("--mcp", help="Serve tools to MCP clients.")] = False,
-    openenv: Annotated[bool, typer.Option("--openenv", help="Serve cases to OpenEnv clients.")] = False,
-    transport: Annotated[str, typer.Option("--transport", help="--mcp: stdio or http.")] = "stdio",
-    case: Annotated[str | None, typer.Option("--case", help="--mcp: tools over this case.")] = None,
-    record: Annotated[
-        Path | None, typer.Option("--record", help="--mcp: tools over this patient: a FHIR bundle or our JSON.")
-    ] = None,
-    domain: Annotated[
-        str | None, typer.Option("--domain", help="--record: whose tools; --openenv: only its cases.")
-    ] = None,
-    literature: Annotated[Path | None, typer.Option("--literature", help="--mcp: another literature.")] = None,
-    log_record: Annotated[
-        bool, typer.Option("--log-record", help="--mcp: let the log show what stands in the record.")
-    ] = False,
-    policy: Annotated[str | None, typer.Option("--policy", help="Folder of a model or adapter, or smollm2.")] = None,
-    engine: Annotated[
-        str | None, typer.Option("--engine", help="vllm or transformers; default: vllm if it is there.")
-    ] = None,
-    name: Annotated[str, typer.Option("--name", help="What requests call the policy.")] = "policy",
-    base: Annotated[str | None, typer.Option("--base", help="Base model of an adapter, where it was moved.")] = None,
-    merge: Annotated[
-        bool, typer.Option("--merge", help="Fold the adapter into its base and serve whole weights.")
-    ] = False,
+    policy: PolicyFolder = None,
+    engine: EngineName = None,
+    name: ServedName = "policy",
+    base: Base = None,
+    merge: Merge = False,
     host: Host = "127.0.0.1",
     port: Port = 8000,
     api_key_file: KeyFile = None,
-    dtype: Annotated[str, typer.Option("--dtype", help="auto, float32, bfloat16 or float16.")] = "auto",
-    max_model_len: Annotated[
-        int | None, typer.Option("--max-model-len", min=1, help="Tokens of a conversation.")
-    ] = None,
-    max_num_seqs: Annotated[int, typer.Option("--max-num-seqs", min=1, help="Requests computed together.")] = 64,
-    cache_gb: Annotated[int, typer.Option("--cache-gb", min=1, help="vllm on a CPU: key-value cache.")] = 2,
-    threads: Annotated[str, typer.Option("--threads", help="vllm on a CPU: its cores, such as 0-3.")] = "auto",
-    runtime_lora: Annotated[
-        bool, typer.Option("--runtime-lora", help="Let requests load and unload adapters from this machine's folders.")
-    ] = False,
-    max_lora_rank: Annotated[int, typer.Option("--max-lora-rank", min=1, help="vllm: of adapters loaded later.")] = 16,
-    python: Annotated[
-        Path | None, typer.Option("--python", help="An interpreter that has vLLM, such as .venv-serve-cpu/bin/python.")
-    ] = None,
-    vllm_arg: Annotated[
-        list[str] | None, typer.Option("--vllm-arg", help="A further argument for vLLM, as it is; may be repeated.")
-    ] = None,
-    start_seconds: Annotated[float, typer.Option("--start-seconds", min=1, help="How long starting may take.")] = 600.0,
-    log: Annotated[Path | None, typer.Option("--log", help="File for what vLLM prints.")] = None,
-    cache_dir: Annotated[Path | None, typer.Option("--cache-dir", help="Where models are cached.")] = None,
-    state_dir: Annotated[Path | None, typer.Option("--state-dir", help="Where logs are kept.")] = None,
+    dtype: Dtype = "auto",
+    max_model_len: MaxModelLen = None,
+    max_num_seqs: MaxNumSeqs = 64,
+    cache_gb: CacheGb = 2,
+    threads: Threads = "auto",
+    runtime_lora: RuntimeLora = False,
+    max_lora_rank: MaxLoraRank = 16,
+    python: Interpreter = None,
+    vllm_arg: VllmArgs = None,
+    start_seconds: StartSeconds = 600.0,
+    log: LogFile = None,
+    cache_dir: CacheDir = None,
+    state_dir: StateDir = None,
+    mcp: Mcp = False,
+    openenv: OpenEnv = False,
+    transport: Transport = "stdio",
+    case: Case = None,
+    record: RecordFile = None,
+    domain: DomainName = None,
+    literature: LiteratureFolder = None,
+    log_record: LogRecord = False,
     as_json: Json = False,
 ) -> None:
     """Serve a policy, tools or cases to other programs, until it is stopped (Ctrl-C, SIGTERM)."""

@@ -231,11 +231,13 @@ class TestUnit(ChatModelUnitTests):
 
 
 _GUESS = "a random model does not guess the one argument that is asked for"
+_INVENTS = "a random model invents arguments where the schema does not forbid them"
 _RAMBLES = "a random model never ends a string that no schema bounds, and a cut answer is not parsed"
 RANDOM = {
     "test_tool_calling": _GUESS,
     "test_tool_calling_async": _GUESS,
-    "test_tool_calling_with_no_arguments": "a random model invents arguments where the schema does not forbid them",
+    "test_tool_calling_with_no_arguments": _INVENTS,
+    "test_structured_output_pydantic_2_v1": _INVENTS,
     "test_structured_output[pydantic]": _RAMBLES,
     "test_structured_output_async[pydantic]": _RAMBLES,
     "test_structured_output_optional_param": _RAMBLES,
