@@ -93,7 +93,6 @@ class _Nodes:
         self.max_new_tokens = max_new_tokens
         self.ask_human = ask_human
         self.sessions = sessions
-        self.models: dict[str, tuple[Episode, BaseChatModel]] = {}
 
     def begin(self, state: AgentState, config: RunnableConfig) -> Update:
         """Open the case; the state needs `task`, and may give `suite`, `seed` and `literature`."""
@@ -106,9 +105,9 @@ class _Nodes:
 
     def policy(self, state: AgentState, config: RunnableConfig) -> Update:
         """Ask the model for one message."""
-        thread = _thread(config, state)
-        episode = self.sessions.at(thread, state).episode
-        model = self._model(thread, episode)
+        session = self.sessions.at(_thread(config, state), state)
+        episode = session.episode
+        model = session.model = session.model or self.model_for(episode)
         extra: dict[str, Any] = {"tools": guided_schemas(episode, self.max_new_tokens)} if self.guided else {}
         answer = model.invoke(state["messages"], config, **extra)
         text = str(answer.text)
@@ -138,7 +137,7 @@ class _Nodes:
         over = session.episode.ended
         if over is None:
             return Command(goto="policy", update=update)
-        self.models.pop(thread, None)
+        session.model = None
         if not _thread_id(config):
             self.sessions.close(thread)  # nobody could ask for it
         return Command(goto="__end__", update={**update, "ended": over})
@@ -158,12 +157,6 @@ class _Nodes:
         if session.turn is None or opened is None:
             raise RuntimeError("a message's calls were to be carried out, but there is no message")
         return session, session.turn, opened
-
-    def _model(self, thread: str, episode: Episode) -> BaseChatModel:
-        known = self.models.get(thread)
-        if known is None or known[0] is not episode:
-            self.models[thread] = known = (episode, self.model_for(episode))
-        return known[1]
 
 
 def _thread_id(config: RunnableConfig) -> str:

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from langchain_core.language_models import BaseChatModel
+
 from ..env.domain import find_task
 from ..env.episode import Episode, EpisodeOver, Turn
 from ..env.literature import case_literature
@@ -26,12 +28,13 @@ class LogMismatch(RuntimeError):
 
 @dataclass(slots=True)
 class Session:
-    """A live episode, the turn being carried out, the log of those closed, and the folder of its literature."""
+    """A live episode, the turn being carried out, the log of those closed, its literature's folder, its model."""
 
     episode: Episode
     turn: Turn | None = None
     log: list[OpenTurn] = field(default_factory=list[OpenTurn])
     literature: str | None = None
+    model: BaseChatModel | None = None
 
     def stands_at(self, state: AgentState) -> bool:
         """Whether the episode is where the state's log ends, and came there by the same messages and words.

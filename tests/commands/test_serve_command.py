@@ -38,7 +38,11 @@ def policy(tmp_path: Path) -> Path:
         (("--policy", "policy", "--api-key-file", "none.txt"), 2, "--api-key-file none.txt cannot be read"),
         (("--policy", "policy", "--api-key-file", "empty.txt"), 2, "the first line is empty"),
         (("--policy", "policy", "--engine", "transformers", "--python", "p"), 2, "--python is for vLLM"),
-        (("--policy", "policy", "--engine", "transformers", "--vllm-arg=-x", "--port", "0"), 2, "--vllm-arg is for vLLM"),
+        (
+            ("--policy", "policy", "--engine", "transformers", "--vllm-arg=-x", "--port", "0"),
+            2,
+            "--vllm-arg is for vLLM",
+        ),
         (("--policy", "policy", "--engine", "transformers", "--dtype", "int4", "--port", "0"), 2, "dtype int4"),
         (("--policy", "policy", "--nonsense"), 2, "--nonsense"),
         (("--policy", "damaged", "--engine", "transformers"), 2, "adapter_config.json is damaged"),
@@ -68,11 +72,13 @@ def test_a_port_in_use(medgym: Any, policy: Path, monkeypatch: pytest.MonkeyPatc
         port = held.getsockname()[1]
         result = medgym("serve", "--policy", policy, "--engine", "transformers", "--port", port, "--json")
     assert (result.code, result.out) == (3, "")
-    assert result.err.splitlines()[-1].startswith(f"medgym: cannot listen on 127.0.0.1, port {port}: ")
+    assert f"cannot listen on 127.0.0.1, port {port}: " in result.err.splitlines()[-1]
 
 
 def test_an_interpreter_without_vllm(medgym: Any, policy: Path) -> None:
-    result = medgym("serve", "--policy", policy, "--python", sys.executable, "--port", 0, "--state-dir", "state", "--json")
+    result = medgym(
+        "serve", "--policy", policy, "--python", sys.executable, "--port", 0, "--state-dir", "state", "--json"
+    )
     assert (result.code, result.out) == (3, "")
     assert f"{sys.executable} has no vLLM: install it there" in result.err.splitlines()[-1]
 

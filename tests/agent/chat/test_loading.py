@@ -170,7 +170,8 @@ def test_no_folder(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("package", "extra"), [("langchain_openai", "langchain"), ("fastapi", "http"), ("uvicorn", "http"), ("torch", "local")]
+    ("package", "extra"),
+    [("langchain_openai", "langchain"), ("fastapi", "http"), ("uvicorn", "http"), ("torch", "local")],
 )
 def test_a_missing_package_names_its_extra(
     policy_folder: Path, monkeypatch: pytest.MonkeyPatch, package: str, extra: str

@@ -214,7 +214,9 @@ print(model.invoke("Hello").response_metadata["token_ids"])
 
 def test_a_script_that_never_closes_ends(policy_folder: Path) -> None:
     command = [sys.executable, "-W", "ignore", "-c", SCRIPT, str(policy_folder)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=120, env={**os.environ, "OMP_NUM_THREADS": "1"}
+    )
     assert (done.returncode, done.stderr) == (0, "")
     assert len(json.loads(done.stdout)) <= 4
 

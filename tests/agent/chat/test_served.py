@@ -248,7 +248,6 @@ RANDOM = {
 
 
 @pytest.mark.slow
-
 class TestStandard(ChatModelIntegrationTests):
     """Greedy, so that a run does what the last one did. What asks for a skill is a strict xfail: weights are random."""
 

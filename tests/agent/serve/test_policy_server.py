@@ -56,6 +56,7 @@ def ask(about: dict[str, Any], **settings: Any) -> Any:
         )
 
 
+@pytest.mark.slow
 def test_an_adapter_under_its_name_with_a_key(policy_folder: Path, adapter_folder: Path, tmp_path: Path) -> None:
     key = tmp_path / "key"
     key.write_text("secret word\nand a note\n")
@@ -90,9 +91,10 @@ def test_an_adapter_under_its_name_with_a_key(policy_folder: Path, adapter_folde
         assert process.stdout.read() == ""
 
 
+@pytest.mark.slow
 def test_a_merged_adapter_from_its_own_folder(adapter_folder: Path, tmp_path: Path) -> None:
     arguments = ("--merge", "--cache-dir", str(tmp_path), "--runtime-lora", "--state-dir", str(tmp_path / "state"))
-    with served(Path(adapter_folder.parent, adapter_folder.name), *arguments) as (process, about):
+    with served(adapter_folder, *arguments) as (process, about):
         assert about["adapter"] is None
         assert Path(about["base"]).parent == tmp_path / "models"
         assert ask(about).choices[0].token_ids
@@ -120,6 +122,8 @@ class Health(BaseHTTPRequestHandler):
         self.end_headers()
         if self.path != "/health":
             os._exit(5)
+
+    do_POST = do_GET
 
 told = dict(zip(sys.argv, sys.argv[1:]))
 HTTPServer((told["--host"], int(told["--port"])), Health).serve_forever()
