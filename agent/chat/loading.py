@@ -48,16 +48,23 @@ def load_policy(
         try:
             from .local import ChatLocalPolicy
         except ImportError as error:
-            raise MissingExtraError("a policy as a chat model", 'pip install "medgym[langchain,http,local]"') from error
+            raise _missing(error, "a policy as a chat model", "langchain,http,local") from error
         return ChatLocalPolicy.load(text, **settings)
     try:
         from .served import NO_KEY, ChatServedPolicy
     except ImportError as error:
-        raise MissingExtraError("a served policy", 'pip install "medgym[langchain]"') from error
+        raise _missing(error, "a served policy", "langchain") from error
     address = text.rstrip("/")
     address = address if address.endswith("/v1") else f"{address}/v1"
     name = _model(address, model, api_key)
     return ChatServedPolicy(base_url=address, model=name, api_key=SecretStr(api_key or NO_KEY), **settings)
+
+
+def _missing(error: ImportError, purpose: str, extras: str) -> ImportError:
+    """What to install; an import of our own that fails is a bug, and stays what it is."""
+    if (error.name or "").startswith("medgym"):
+        return error
+    return MissingExtraError(purpose, f'pip install "medgym[{extras}]"')
 
 
 def _model(address: str, wanted: str | None, api_key: str | None) -> str:

@@ -74,7 +74,8 @@ class SafetyInterlock(ToolLayer):
         adapters: for tools of your own: what a call does, as a call of one of ours, such as
             `{"my_prescribe": lambda args: ("prescribe_medication", {"drug_name": args["drug"], ...})}`; None for a
             call that needs no judgement. Ours are judged by their own names. Fields of `prescribe_medication` that
-            rules read: `drug_name`, `dosage`, `frequency`.
+            rules read: `drug_name`, `dosage`, `frequency`. Your tool writes what it did into the record
+            (`record.prescribe(...)`), or the next call is judged as if it had not happened.
         seen: the marks of what was read so far (`chart:allergies`, `passage:...`), or how to get them; some rules ask
             whether something was read before, and take an empty set for "nothing was".
         hazards: the answers that are harmful in this case.

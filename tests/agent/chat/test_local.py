@@ -212,6 +212,7 @@ print(model.invoke("Hello").response_metadata["token_ids"])
 """
 
 
+@pytest.mark.slow
 def test_a_script_that_never_closes_ends(policy_folder: Path) -> None:
     command = [sys.executable, "-W", "ignore", "-c", SCRIPT, str(policy_folder)]
     done = subprocess.run(

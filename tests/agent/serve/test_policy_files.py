@@ -70,7 +70,7 @@ def test_paths_are_absolute(policy: Path, adapter: Path, monkeypatch: pytest.Mon
 
 def test_a_base_that_was_moved(policy: Path, adapter: Path) -> None:
     change(adapter / "adapter_config.json", base_model_name_or_path="/nowhere/at/all")
-    with pytest.raises(FileNotFoundError, match="/nowhere/at/all.*give `base="):
+    with pytest.raises(FileNotFoundError, match=r"/nowhere/at/all.*give `base="):
         policy_files(str(adapter))
     assert policy_files(str(adapter), base=str(policy)).base == policy
 
@@ -81,7 +81,7 @@ def test_an_adapter_over_an_adapter(adapter_folder: Path, adapter: Path) -> None
 
 
 def test_no_policy(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match="no folder with a config.json"):
+    with pytest.raises(FileNotFoundError, match="no folder with a config"):
         policy_files(str(tmp_path))
 
 
@@ -95,7 +95,7 @@ def test_damaged_files_are_named(policy: Path, adapter: Path, damaged: str) -> N
     files = policy_files(str(policy))
     assert files.form == PromptForm()
     (policy / "tokenizer.json").write_bytes(damaged.encode("latin-1"))
-    with pytest.raises(ValueError, match="tokenizer.json is damaged"):
+    with pytest.raises(ValueError, match=r"tokenizer.json is damaged"):
         _ = files.control_tokens
 
 

@@ -11,9 +11,11 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
+from urllib.request import urlopen
 
 import openai
 import pytest
@@ -123,8 +125,6 @@ class Health(BaseHTTPRequestHandler):
         if self.path != "/health":
             os._exit(5)
 
-    do_POST = do_GET
-
 told = dict(zip(sys.argv, sys.argv[1:]))
 HTTPServer((told["--host"], int(told["--port"])), Health).serve_forever()
 """
@@ -156,8 +156,8 @@ def test_vllm_is_started_and_stopped(policy_folder: Path, fake_vllm: Path, tmp_p
 
 def test_vllm_that_dies_ends_the_command(policy_folder: Path, fake_vllm: Path, tmp_path: Path) -> None:
     with served(policy_folder, "--python", str(fake_vllm), "--log", str(tmp_path / "v.log")) as (process, about):
-        with pytest.raises(openai.APIError):
-            ask({**about, "url": about["url"].replace("/v1", "")})
+        with suppress(OSError, HTTPException):  # it may be gone before it has answered
+            urlopen(about["url"], timeout=20).close()
         _, said = process.communicate(timeout=20)
     assert process.returncode == 3
     assert "medgym: vLLM ended with code 5; the end of" in said
