@@ -85,6 +85,8 @@ class PolicyServer:
                 self._vllm(files, settings, ready, note)
             else:
                 self._transformers(files, settings, ready, note)
+        except FileNotFoundError as error:
+            raise CommandError(str(error)) from error
         except (MissingExtraError, ServerFailed) as error:
             raise CommandError(str(error), ENVIRONMENT) from error
 

@@ -30,7 +30,7 @@ def policy(tmp_path: Path) -> Path:
     ("options", "code", "part"),
     [
         ((), 2, "say what to serve"),
-        (("--policy", "nowhere"), 3, "'nowhere' is no folder with a config.json"),
+        (("--policy", "nowhere"), 2, "'nowhere' is no folder with a config.json"),
         (("--policy", "policy", "--engine", "tgi"), 2, "--engine tgi is not one of vllm, transformers"),
         (("--policy", "policy", "--port", "-1"), 2, "--port"),
         (("--policy", "policy", "--port", "70000"), 2, "--port"),
@@ -46,7 +46,7 @@ def policy(tmp_path: Path) -> Path:
         (("--policy", "policy", "--engine", "transformers", "--dtype", "int4", "--port", "0"), 2, "dtype int4"),
         (("--policy", "policy", "--nonsense"), 2, "--nonsense"),
         (("--policy", "damaged", "--engine", "transformers"), 2, "adapter_config.json is damaged"),
-        (("--policy", "lost", "--engine", "transformers"), 3, "/gone"),
+        (("--policy", "lost", "--engine", "transformers"), 2, "/gone"),
         (("--policy", "policy", "--engine", "transformers", "--host", "192.0.2.1"), 3, "cannot listen on 192.0.2.1"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",

@@ -76,7 +76,9 @@ def tool_call_grammar(
         parameters = function.get("parameters", {"type": "object", "properties": {}})
         if not isinstance(name, str) or not isinstance(parameters, dict):
             raise ValueError(f"not an OpenAI tool schema: {json.dumps(tool)[:200]}")
-        schema = _narrow(cast("JsonObject", parameters), max_string, drop_optional)
+        # a function without arguments is called without any, though its schema does not forbid them
+        whole = {"additionalProperties": False, **cast("JsonObject", parameters)}
+        schema = _narrow(whole, max_string, drop_optional)
         if schema.get("type") != "object":
             raise ValueError(f"the parameters of {name} are not an object")
         head = json.dumps(f'{{"name": {json.dumps(name)}, "arguments": ')

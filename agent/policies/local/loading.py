@@ -117,6 +117,8 @@ def resolve_policy(
     folder = Path(spec)
     if (folder / "adapter_config.json").is_file():
         named = json.loads((folder / "adapter_config.json").read_text("utf-8")).get("base_model_name_or_path")
+        if named is not None and Path(str(named)).resolve() == folder.resolve() and base is None:
+            raise ValueError(f"the adapter {folder} names itself as its base: give `base=`")
         try:
             below, inner = resolve_policy(base or str(named), None, cache_dir, progress)
         except FileNotFoundError as error:

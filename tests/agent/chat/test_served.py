@@ -236,7 +236,6 @@ _RAMBLES = "a random model never ends a string that no schema bounds, and a cut 
 RANDOM = {
     "test_tool_calling": _GUESS,
     "test_tool_calling_async": _GUESS,
-    "test_tool_calling_with_no_arguments": _INVENTS,
     "test_structured_output_pydantic_2_v1": _INVENTS,
     "test_structured_output[pydantic]": _RAMBLES,
     "test_structured_output_async[pydantic]": _RAMBLES,
