@@ -19,7 +19,12 @@ def main() -> None:
     if importlib.util.find_spec("medgym") is None:
         sys.exit("medgym is not installed for this Python: pip install -e '.[train]' in the repository, then run again")
     sys.argv = [sys.argv[0], "train", *sys.argv[1:]]
-    runpy.run_module("medgym.cli", run_name="__main__")
+    try:
+        runpy.run_module("medgym.cli", run_name="__main__")
+    except SystemExit as ended:
+        if ended.code not in (None, 0) or "medgym.train.ranks" not in sys.modules:
+            raise
+        sys.modules["medgym.train.ranks"].leave()
 
 
 if __name__ == "__main__":

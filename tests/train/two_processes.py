@@ -11,7 +11,7 @@ from medgym.train.cases import pick_cases
 from medgym.train.grpo import ClinicalGRPOTrainer
 from medgym.train.models import load_student
 from medgym.train.on_policy import make_trainer
-from medgym.train.ranks import this_process
+from medgym.train.ranks import leave, this_process
 from medgym.train.recipe import parse_recipe
 from medgym.train.rollout.producer import RolloutProducer
 from medgym.train.run_context import Run
@@ -45,3 +45,4 @@ def main(recipe_file: Path, cache: Path, out: Path) -> None:
 
 if __name__ == "__main__":
     main(*(Path(argument) for argument in sys.argv[1:]))
+    leave()

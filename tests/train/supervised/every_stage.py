@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from medgym.train.models import load_student
-from medgym.train.ranks import this_process
+from medgym.train.ranks import leave, this_process
 from medgym.train.recipe import parse_recipe
 from medgym.train.run_context import Run
 from medgym.train.supervised.demonstrations import PreferencePair, SupervisedRow
@@ -71,3 +71,4 @@ def main(folder: Path, cache: Path, rank: int) -> None:
 
 if __name__ == "__main__":
     main(Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]))
+    leave()
