@@ -88,13 +88,10 @@ class CaseEnvironment:
             raise ValueError("the row has no task_id: make the dataset with medgym.train.environments.task_rows")
         task = find_task(task_id, self._suite)
         if task.domain != self._domain.name:
-            raise ValueError(
-                f"{task_id} is a case of {task.domain}, not of {self._domain.name}: use that domain's class"
-            )
+            raise ValueError(f"{task_id} is a case of {task.domain}, not of {self._domain.name}: use its class")
         if self._split not in (None, task.split):
             raise ValueError(f"{task_id} is in split {task.split}, and this class works {self._split} only")
-        literature = case_literature(self._literature)
-        self._episode = Episode(task, domain=self._domain, literature=literature)
+        self._episode = Episode(task, domain=self._domain, literature=case_literature(self._literature))
         return self._episode.opening
 
     def _send(self, text: str) -> str:
@@ -143,20 +140,14 @@ def environment_factory(
         UnknownDomain: no such domain.
     """
     loaded = load_domain(domain)
-    methods: dict[str, object] = {spec.name: _method(spec) for spec in _offered(loaded)}
+    methods: dict[str, object] = {spec.name: _method(spec) for spec in loaded.shelf.offered() if spec.name != LEFT_OUT}
     base = SpokenCaseEnvironment if _speaks(loaded.tasks(suite)) else CaseEnvironment
     taken = sorted(methods.keys() & {*dir(base), "get_reward"})
     if taken:
         raise ValueError(f"tools of {domain} bear names that TRL or the environment needs: {', '.join(taken)}")
-    settings: dict[str, object] = {
-        "__doc__": f"The tools of {domain}.",
-        "__module__": __name__,
-        "_suite": suite,
-        "_domain": loaded,
-        "_split": split,
-        "_literature": literature,
-        "_observation_limit": observation_limit,
-    }
+    told: dict[str, object] = {"__doc__": f"The tools of {domain}.", "__module__": __name__}
+    cases: dict[str, object] = {"_suite": suite, "_domain": loaded, "_split": split, "_literature": literature}
+    settings = {**told, **cases, "_observation_limit": observation_limit}
     name = "".join(part.capitalize() for part in domain.split("_")) + "Environment"
     return cast("type[CaseEnvironment]", type(name, (base,), {**settings, **methods}))
 
@@ -173,23 +164,14 @@ def task_rows(domain: str, *, suite: str = "v1", split: Split | None = None, lim
         raise ValueError(f"domain {domain} has no tasks in split {split!r} of suite {suite}")
     protocol = PROTOCOL + (SPEAKING if _speaks(loaded.tasks(suite)) else "")
     system = f"{loaded.policy.strip()}\n\n{protocol}"
-    return [
-        {
-            "prompt": [{"role": "system", "content": system}, {"role": "user", "content": ""}],
-            "task_id": task.id,
-        }
-        for task in tasks
-    ]
+    prompt: list[ChatMessage] = [{"role": "system", "content": system}, {"role": "user", "content": ""}]
+    return [{"prompt": prompt.copy(), "task_id": task.id} for task in tasks]
 
 
 def case_reward(environments: Sequence[CaseEnvironment], **columns: object) -> list[float]:
     """TRL's reward function: what each rollout's case earned, 0..1. TRL hands over the environments by this name."""
     del columns
     return [environment.reward for environment in environments]
-
-
-def _offered(domain: Domain) -> list[ToolSpec]:
-    return [spec for spec in domain.shelf.offered() if spec.name != LEFT_OUT]
 
 
 def _speaks(tasks: Sequence[Task]) -> bool:

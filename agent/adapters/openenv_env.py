@@ -6,7 +6,7 @@ Owns what `reset` takes, what a step gives, and OpenEnv's task API. What a calle
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import Any, Literal
 from uuid import uuid4
 
 import numpy as np
@@ -22,9 +22,6 @@ from .openenv_client import ClinicalAction, ClinicalObservation, ClinicalState
 # after the client, which says what to install where openenv is missing
 from openenv.core.env_server.interfaces import Environment  # isort: skip
 from openenv.core.env_server.types import EnvironmentMetadata  # isort: skip
-
-if TYPE_CHECKING:
-    from typing import Any
 
 SPLITS: dict[Split, Literal["train", "validation", "test"]] = {
     "train": "train",
