@@ -7,6 +7,7 @@ tokenizer can be had, `served.policy` asks for tokens instead.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
@@ -150,8 +151,11 @@ def _record(recorder: Recorder, reply: ChatCompletion) -> None:
     except ForkError as error:
         recorder.mark_untrainable(str(error))
         return
+    if not all(math.isfinite(token.logprob) for token in content):
+        recorder.mark_untrainable("the server returned a log-probability that is no number")
+        return
     reason = "length" if choice.finish_reason == "length" else "stop"
-    logprobs = tuple(min(0.0, token.logprob) for token in content)
+    logprobs = tuple(min(token.logprob, 0.0) for token in content)
     recorder.append(TokenTurn(tuple(context), tuple(ids), logprobs, reason), choice.message.content)
 
 

@@ -174,7 +174,13 @@ def test_a_history_that_was_tokenised_again_is_not_trained_on(server: Server) ->
 
 
 @pytest.mark.parametrize(
-    ("part", "reason"), [("logprobs", "no log-probability"), ("token_ids", "no token ids"), ("cut", "log-probability")]
+    ("part", "reason"),
+    [
+        ("logprobs", "no log-probability"),
+        ("token_ids", "no token ids"),
+        ("cut", "log-probability"),
+        ("nan", "no number"),
+    ],
 )
 def test_a_missing_part_is_named(server: Server, part: str, reason: str) -> None:
     def lacks(body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
@@ -182,6 +188,8 @@ def test_a_missing_part_is_named(server: Server, part: str, reason: str) -> None
         choice = reply["choices"][0]
         if part == "cut":
             choice["logprobs"]["content"].pop()
+        elif part == "nan":
+            choice["logprobs"]["content"][0]["logprob"] = float("nan")
         else:
             choice[part] = None
         return status, reply

@@ -7,6 +7,7 @@ its `--logprobs-mode`, told to this engine.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal, Self, TypeAlias, cast
@@ -190,5 +191,8 @@ def _output(answer: object, end_ids: Sequence[int]) -> SampleOutput:
         raise ServerError(
             "the server gave no token ids with log-probabilities: it needs `return_token_ids` (vLLM 0.22 or newer)"
         )
+    values = [float(value or 0.0) for value in logprobs]
+    if not all(map(math.isfinite, values)):
+        raise ServerError("the server gave a log-probability that is no number: are the policy's weights sound?")
     finish: FinishReason = "stop" if ids[-1] in end_ids else "length"
-    return SampleOutput(tuple(ids), tuple(min(0.0, float(value or 0.0)) for value in logprobs), finish)
+    return SampleOutput(tuple(ids), tuple(min(value, 0.0) for value in values), finish)

@@ -11,6 +11,7 @@ import pytest
 
 from medgym.agent.policies.local.request import ContextLengthError, SampleRequest
 from medgym.agent.policies.served import Endpoint, EndpointPool, ServedEngine, ServerError
+from medgym.agent.policies.served import engine as engine_module
 from medgym.agent.policies.served.endpoint import server_root
 from medgym.agent.policies.served.engine import logprobs_mode
 
@@ -132,3 +133,9 @@ def test_a_key_is_sent(server: Any) -> None:
     endpoint = Endpoint(server.url, api_key="secret")
     assert endpoint._client.headers["authorization"] == "Bearer secret"
     endpoint.close()
+
+
+def test_a_log_probability_that_is_no_number_is_refused() -> None:
+    choice = {"token_ids": [5, 6], "logprobs": {"token_logprobs": [-1.0, float("nan")]}}
+    with pytest.raises(ServerError, match="no number"):
+        engine_module._output({"choices": [choice]}, [6])
