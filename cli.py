@@ -17,6 +17,7 @@ from .tools import commands as tools_commands
 from .tools import kb_commands
 from .tools.console import ENVIRONMENT, FINDING, USAGE, CommandError
 from .train import commands as train_commands
+from .train.study import commands as study_commands
 
 app = typer.Typer(
     name="medgym",
@@ -35,6 +36,7 @@ app.command()(env_commands.replay)
 app.add_typer(env_commands.tasks, name="tasks")
 app.add_typer(env_commands.tools, name="tools")
 app.add_typer(kb_commands.kb, name="kb")
+app.add_typer(study_commands.study, name="study")
 app.command()(tools_commands.doctor)
 
 

@@ -1,6 +1,6 @@
 """A domain is a folder under `env/domains`: policy, shelf, cases, oracle and answer, discovered by folder.
 
-`cases.py` gives `build_tasks(seed) -> Iterable[Task]`; `answer.py` gives `Answer` (pydantic), `DESCRIPTION`,
+`cases.py` gives `build_tasks(seed, rounds) -> Sequence[Task]`; `answer.py` gives `Answer` (pydantic), `DESCRIPTION`,
 `EXAMPLE` and `accuracy(task, answer)`; `oracle.py` gives `solve(ticket)`, a generator that yields messages and
 receives observations; `policy.md` is the ward's rules; `shelf.toml` lists the tools.
 """
@@ -24,7 +24,25 @@ from .domain_ids import DOMAINS, domain_names
 from .task import Task
 
 Script: TypeAlias = Generator[str, str, None]
-SUITES: Mapping[str, int] = {"v1": 20260501}  # a suite is frozen by its seed
+
+
+@dataclass(frozen=True, slots=True)
+class Suite:
+    """A frozen set of tasks.
+
+    Attributes:
+        seed: of everything that is drawn.
+        rounds: how many times every case is drawn: with other patients and distractors, in the same split. The first
+            round of a seed is the same whatever comes after it.
+    """
+
+    seed: int
+    rounds: int = 1
+
+
+SUITES: Mapping[str, Suite] = {"v1": Suite(20260501), "v1x5": Suite(20260501, rounds=5)}
+"""`v1x5` is v1 and four more draws of it: for comparisons that need more validation cases than v1 has."""
+
 
 
 class UnknownDomain(KeyError):
@@ -53,7 +71,7 @@ class Domain:
     answer: type[BaseModel]
     accuracy: Callable[[Task, Mapping[str, object]], float]
     solve: Callable[[str], Script]
-    build_tasks: Callable[[int], Sequence[Task]]
+    build_tasks: Callable[[int, int], Sequence[Task]]
     _built: dict[str, tuple[Task, ...]] = field(default_factory=dict[str, tuple[Task, ...]], repr=False)
 
     def tasks(self, suite: str = "v1") -> tuple[Task, ...]:
@@ -61,7 +79,8 @@ class Domain:
         if suite not in SUITES:
             raise KeyError(f"no suite {suite!r}: one of {', '.join(SUITES)}")
         if suite not in self._built:
-            self._built[suite] = tuple(self.build_tasks(SUITES[suite]))
+            drawn = SUITES[suite]
+            self._built[suite] = tuple(self.build_tasks(drawn.seed, drawn.rounds))
         return self._built[suite]
 
 

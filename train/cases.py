@@ -40,8 +40,8 @@ def pick_cases(recipe: Recipe) -> Cases:
         KeyError: no such domain or suite; the message names those there are.
     """
     tasks = recipe.tasks
-    train = _drawn(tasks, tasks.train_split, recipe.seed)[: tasks.train_limit]
-    val = train if tasks.val_on_train else _drawn(tasks, tasks.val_split, recipe.seed)
+    train = draw_cases(tasks, tasks.train_split, recipe.seed)[: tasks.train_limit]
+    val = train if tasks.val_on_train else draw_cases(tasks, tasks.val_split, recipe.seed)
     return Cases(tuple(train), tuple(val[: tasks.val_limit]))
 
 
@@ -57,7 +57,8 @@ def literature_of(recipe: Recipe) -> Callable[[], Index] | None:
         raise RecipeError(f"tasks.literature = {recipe.tasks.literature!r}: {error}") from error
 
 
-def _drawn(tasks: Tasks, split: str, seed: int) -> list[Task]:
+def draw_cases(tasks: Tasks, split: str, seed: int) -> list[Task]:
+    """The cases of a split in these domains, in the order of a seeded shuffle. Raises RecipeError if there are none."""
     names = tasks.domains or domain_names()
     pool = [task for name in names for task in load_domain(name).tasks(tasks.suite) if task.split == split]
     if not pool:

@@ -35,7 +35,7 @@ from .rollout.row import RolloutRow
 from .rollout.serving import open_engine
 from .run_context import Run
 from .shaping import overlong_penalty
-from .trl_compat import GRPOConfig, GRPOTrainer, TensorBatch, generation_model, quiet
+from .trl_compat import GRPOConfig, GRPOTrainer, TensorBatch, generation_model, quiet, score_labelled_only, scoring
 from .validation import Validated
 from .watch.detectors import Watch
 from .watch.rollouts import is_dead, rollout_metrics
@@ -127,8 +127,10 @@ class ClinicalGRPOTrainer(AtomicCheckpoints, GRPOTrainer):  # pyright: ignore[re
         self.step_seconds: list[float] = []
         self.watch: Watch | None = None
         self._captured: Tensor | None = None
+        self._scored: Tensor | None = None
         self._level = self.start_form.specs
         self._expect()
+        score_labelled_only()
         with quiet():
             super().__init__(
                 model=cast("Any", student.model),
@@ -193,15 +195,18 @@ class ClinicalGRPOTrainer(AtomicCheckpoints, GRPOTrainer):  # pyright: ignore[re
         self.after_scoring(rows, batch)
         return batch
 
-    def _get_per_token_logps_and_entropies(self, *args: Any, **kwargs: Any) -> tuple[Any, ...]:
-        result = cast("tuple[Any, ...]", super()._get_per_token_logps_and_entropies(*args, **kwargs))
+    def _get_per_token_logps_and_entropies(self, model: nn.Module, *args: Any, **kwargs: Any) -> tuple[Any, ...]:
+        called = cast("Any", scoring(model, self._scored))
+        result = cast("tuple[Any, ...]", super()._get_per_token_logps_and_entropies(called, *args, **kwargs))
         if torch.is_grad_enabled():
             self._captured = result[0]
         return result
 
     def _compute_loss(self, model: nn.Module, inputs: TensorBatch) -> Tensor:
         self._captured = None
+        self._scored = inputs["tool_mask"]
         loss = cast("Tensor", super()._compute_loss(model, inputs))
+        self._scored = None
         logps = self._captured
         if logps is None:
             raise RuntimeError("TRL no longer computes log-probabilities where they can be captured: see trl_compat")

@@ -233,7 +233,9 @@ def _read(name: str, above: tuple[str, ...]) -> JsonObject:
     if name in above:
         raise RecipeError(f"recipes extend each other in a circle: {' > '.join([*above, name])}")
     path = Path(name)
+    called = path.stem
     if path.suffix not in (".toml", ".json"):
+        called = name
         path = FOLDER / f"{name}.toml"
         if not path.is_file():
             raise RecipeError(f"no recipe {name!r}; {nearest(name, recipe_names()) or 'a bare run lists them'}")
@@ -246,7 +248,7 @@ def _read(name: str, above: tuple[str, ...]) -> JsonObject:
     except ValueError as error:
         raise RecipeError(f"{path} is not {path.suffix[1:].upper()}: {error}") from error
     parent = data.pop("extends", None)
-    data.setdefault("name", path.stem)
+    data.setdefault("name", called)
     return _merged(_read(str(parent), (*above, name)), data) if parent is not None else data
 
 

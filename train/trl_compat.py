@@ -16,12 +16,15 @@ from contextlib import contextmanager
 from types import MappingProxyType
 from typing import Any, TypeAlias
 
+import torch
 from torch import Tensor, nn
 
 try:
     import trl
     from trl import DPOConfig, DPOTrainer, GRPOConfig, GRPOTrainer, SFTConfig, SFTTrainer
+    from trl.kernels import chunked_logprob
     from trl.models.utils import unwrap_model_for_generation
+    from trl.trainer import utils as trl_utils
     from trl.trainer.dpo_trainer import DataCollatorForPreference
 except ImportError as error:
     raise ImportError('training needs packages that are not installed: pip install "medgym[train]"') from error
@@ -39,6 +42,8 @@ __all__ = [
     "generation_model",
     "missing_seams",
     "quiet",
+    "score_labelled_only",
+    "scoring",
 ]
 
 TensorBatch: TypeAlias = dict[str, Tensor]
@@ -72,8 +77,10 @@ SOURCE_SEAMS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         ),
         "_generate_and_score_completions": ("inp[key] = values[i]", '"sampling_per_token_logps"', '"tool_mask"'),
         "_compute_loss": ("advantages.dim() == 1", "current_gradient_accumulation_steps"),
+        "_get_per_token_logps_and_entropies": ("model(**model_inputs, labels=labels, fused_lm_head=True)",),
     }
 )
+HEAD_SEAM = "compact = _use_triton(hidden_states.device)"
 
 
 def missing_seams() -> list[str]:
@@ -91,7 +98,42 @@ def missing_seams() -> list[str]:
         method = getattr(GRPOTrainer, name, None)
         source = inspect.getsource(inspect.unwrap(method)) if method is not None else ""
         found += [f"GRPOTrainer.{name} no longer says {text!r}" for text in texts if text not in source]
+    if HEAD_SEAM not in inspect.getsource(trl_utils.add_fused_lm_head):
+        found.append(f"trl.trainer.utils.add_fused_lm_head no longer says {HEAD_SEAM!r}")
     return [f"{one} (trl {trl.__version__})" for one in found]
+
+
+def score_labelled_only() -> None:
+    """Have the output head computed where there is a label, on a CPU too.
+
+    TRL does so on devices with Triton and takes every position elsewhere, for those that recompile on a new shape. A
+    CPU does not, and the head of a 135M model is a third of a training step; labels are a quarter of the positions.
+    """
+    held: Any = trl_utils
+    held._use_triton = _scores_labelled
+
+
+def _scores_labelled(device: torch.device) -> bool:
+    kernels: Any = chunked_logprob
+    return device.type == "cpu" or kernels._use_triton(device)
+
+
+def scoring(model: nn.Module, scored: Tensor | None) -> Callable[..., Any]:
+    """The model as `_get_per_token_logps_and_entropies` calls it, its log-probabilities 0 where nothing is scored.
+
+    Args:
+        model: as TRL gives it.
+        scored: (batch, completion) 1 where an id counts; None scores all of the completion.
+    """
+    if scored is None:
+        return model
+
+    def call(*, labels: Tensor, **inputs: Any) -> Any:
+        wanted = labels.clone()
+        wanted[:, -scored.shape[1] :][scored == 0] = -100
+        return model(labels=wanted, **inputs)
+
+    return call
 
 
 @contextmanager

@@ -134,7 +134,7 @@ def make_policy(
 
 
 def _local(name: str, path: str, options: PolicyOptions, progress: Progress | None) -> Policy:
-    from .local import LocalChatModel, MicroBatcher, MissingExtraError, load_model
+    from .local import LocalChatModel, MissingExtraError, RollingBatcher, load_model
 
     try:
         loaded = load_model(
@@ -152,9 +152,9 @@ def _local(name: str, path: str, options: PolicyOptions, progress: Progress | No
 
     sampler = Sampler(loaded.model, loaded.chat_format)
     playing = _Playing()
-    batcher: MicroBatcher | None = None
+    batcher: RollingBatcher | None = None
     if options.concurrency > 1:
-        batcher = MicroBatcher(sampler, max_batch=options.concurrency, company=playing.count)
+        batcher = RollingBatcher(sampler, max_batch=options.concurrency, company=playing.count)
     engine = batcher or sampler
 
     def model_for(episode: Episode) -> BaseChatModel:

@@ -14,7 +14,7 @@ import pytest
 from medgym.agent.chat_format import ChatFormat
 from medgym.agent.graph import build_case_graph
 from medgym.agent.policies import Policy
-from medgym.agent.policies.local import LoadedModel, LocalChatModel, MicroBatcher
+from medgym.agent.policies.local import LoadedModel, LocalChatModel, RollingBatcher
 from medgym.agent.policies.local.sampler import Sampler
 from medgym.agent.recorder import Recorder
 from medgym.agent.runner import run_episode
@@ -173,7 +173,7 @@ def test_episodes_at_once_keep_their_streams_apart(policies: dict[str, LoadedMod
     """Through one compiled agent and one micro-batcher; each recorder holds its own episode and nothing else."""
     loaded = policies["qwen"]
     tasks = load_domain("medical_qa").tasks()
-    with MicroBatcher(Sampler(loaded.model, loaded.chat_format)) as batcher:
+    with RollingBatcher(Sampler(loaded.model, loaded.chat_format)) as batcher:
         policy = policy_of(loaded, True, batcher)
         agent = build_case_graph(policy.model_for, guided=True)
 

@@ -112,6 +112,12 @@ def test_an_unknown_split_and_task(medgym: Any) -> None:
     medgym("tools", "try", "wait", "--task", "clinical_diagnosis-nope").failed(2, "no task 'clinical_diagnosis-nope'")
 
 
+@pytest.mark.slow
+def test_the_wide_suite_is_the_committed_one(medgym: Any) -> None:
+    (row,) = medgym("tasks", "build", "--suite", "v1x5", "--json").rows
+    assert (row["n_tasks"], row["differences"]) == (5 * len(suites.read_manifest("v1")), 0)
+
+
 def test_tasks_build(medgym: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     committed = suites.MANIFESTS / "v1.json"
     before = committed.read_bytes()

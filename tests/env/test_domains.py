@@ -20,6 +20,7 @@ from medgym.env.domains.clinical_diagnosis.profiles import profiles
 from medgym.env.episode import Episode
 from medgym.env.leaks import find_leaks
 from medgym.env.reward.statement import names_only
+from medgym.env.suites import task_hash
 from medgym.env.task import Hazard, Interview, Key, Need, Question, Task
 from medgym.env.validate import LIMITS, unresolved, validate_domain
 from medgym.tools.desk import Desk
@@ -298,6 +299,22 @@ def test_another_seed_makes_other_patients(domain_name: str) -> None:
     assert len(other) >= 400
     same = {task.id: task for task in domain.tasks()}
     assert sum(str(asdict(task.chart)) == str(asdict(same[task.id].chart)) for task in other if task.id in same) == 0
+
+
+def test_a_suite_of_more_rounds_begins_with_the_first(domain_name: str) -> None:
+    """v1 lies within v1x5 unchanged, further rounds are other cases, and no fact row or condition changes its split."""
+    domain = load_domain(domain_name)
+    first, all_rounds = domain.tasks(), domain.tasks("v1x5")
+    wide = {task.id: task for task in all_rounds}
+    assert len(wide) == len(all_rounds) == 5 * len(first)
+    assert all(task_hash(wide[task.id]) == task_hash(task) for task in first)
+    tickets = {(task.chart.name, task.ticket) for task in all_rounds}
+    assert len(tickets) == len(all_rounds)
+    heldout = {task.condition for task in all_rounds if task.split == "heldout"}
+    assert heldout == {task.condition for task in first if task.split == "heldout"}
+    assert heldout.isdisjoint(task.condition for task in all_rounds if task.split != "heldout")
+    share = {split: sum(task.split == split for task in first) for split in ("train", "val", "test", "heldout")}
+    assert share == {split: sum(task.split == split for task in all_rounds) // 5 for split in share}
 
 
 # ---- finding them

@@ -11,7 +11,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, cast
 
-from ...agent.policies.local import MicroBatcher
+from ...agent.policies.local import RollingBatcher
 from ...agent.policies.local.request import Engine
 from ...agent.policies.served import ServedEngine
 from ..models import STUDENT
@@ -49,7 +49,7 @@ def open_engine(
             yield engine
         return
     sampler = Sampler(cast("CausalModel", model or student.model), student.chat_format)
-    with MicroBatcher(sampler, max_batch=settings.concurrency, company=producer.playing) as engine:
+    with RollingBatcher(sampler, max_batch=settings.concurrency, company=producer.playing) as engine:
         yield engine
 
 

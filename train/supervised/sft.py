@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from ..run_context import Run, StageResult
-from ..trl_compat import SFTConfig, SFTTrainer, quiet
+from ..trl_compat import SFTConfig, SFTTrainer, quiet, score_labelled_only
 from .demonstrations import SupervisedRow
 from .stage import (
     Stop,
@@ -74,6 +74,7 @@ def train_sft(
     check_lengths(student, (len(row.input_ids) for row in rows), "demonstrations.max_length")
     settings = trainer_settings(run, stage, steps=steps, learning_rate=learning_rate, batch=batch)
     data = {"input_ids": [list(row.input_ids) for row in rows], "labels": [row.labels for row in rows]}
+    score_labelled_only()
     with quiet(), own_forward(student):
         trainer = TokenSFTTrainer(
             model=cast("Any", student.model),

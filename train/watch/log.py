@@ -141,6 +141,11 @@ def read_metrics(path: Path) -> tuple[list[Line], dict[str, object] | None]:
         text = path.read_bytes()
     except OSError as error:
         raise MetricsError(f"{path} cannot be read: {error.strerror}; give the folder of a training run") from error
+    return parse_metrics(path, text)
+
+
+def parse_metrics(path: Path, text: bytes) -> tuple[list[Line], dict[str, object] | None]:
+    """What `read_metrics` gives, from the file's content; `path` is named in errors."""
     lines: list[Line] = []
     summary: dict[str, object] | None = None
     for number, raw in enumerate(text.splitlines(keepends=True), 1):

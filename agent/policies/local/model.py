@@ -61,7 +61,7 @@ class LocalChatModel(BaseChatModel):
     _engine: Engine = PrivateAttr()
 
     def __init__(self, loaded: LoadedModel | Words, *, engine: Engine | None = None, **settings: object) -> None:
-        """Wrap `loaded`; `engine` shares a sampler, or a micro-batcher among concurrent episodes.
+        """Wrap `loaded`; `engine` shares a sampler, or a batcher among concurrent episodes.
 
         A policy without weights here (`Words`) needs an engine that has them elsewhere.
         """

@@ -100,20 +100,8 @@ class SampleOutput:
     top: tuple[TopLogprobs, ...] = ()
 
 
-class BatchSampler(Protocol):
-    """What the micro-batcher needs of a sampler."""
-
-    def check(self, request: SampleRequest) -> None:
-        """Raise what is wrong with this request alone, before it joins a batch."""
-        ...
-
-    def generate(self, requests: Sequence[SampleRequest]) -> list[SampleOutput]:
-        """One output per request, in order."""
-        ...
-
-
 class Engine(Protocol):
-    """What the chat model needs: a sampler, or a micro-batcher before one."""
+    """What the chat model needs: a sampler, or a batcher before one."""
 
     def submit(self, request: SampleRequest) -> SampleOutput:
         """Sample one answer; blocks until it is done."""

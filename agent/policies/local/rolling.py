@@ -1,18 +1,22 @@
 """Requests join the batch that is being sampled, and leave it when they have ended or nobody waits any more.
 
-For servers, whose callers come at any time and must not wait for the longest answer of a batch. Answers do not depend
-on who shares the batch. `MicroBatcher` is for episodes that move in step; the sampling itself is the sampler's.
+Nobody waits for the longest answer of a batch. Answers do not depend on who shares the batch but for rounding; with
+`company`, who shares it does not depend on timing either. The sampling itself is the sampler's.
 """
 
 from __future__ import annotations
 
 import queue
 import threading
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Protocol, Self, TypeAlias
 
 from .request import AbandonedError, SampleOutput, SampleRequest
+
+PATIENCE = 0.5  # seconds to wait for known company that is still busy, in a tool for instance
+_LOOK = 0.001  # seconds between two looks at who has come
 
 _Done: TypeAlias = Callable[[SampleOutput | Exception], None]
 _Job: TypeAlias = tuple[SampleRequest, "Future[SampleOutput]"]
@@ -45,16 +49,30 @@ class RollingBatcher:
         sampler: what samples; nobody else should use it meanwhile, since it is held while anything is sampled.
         max_batch: most answers at once.
         max_waiting: most requests that wait for a place.
+        company: how many callers take part, those whose answers are being sampled included. Nothing is then sampled
+            while one of them is busy elsewhere and there is a place for it, so that all share every forward pass.
+        patience: seconds to wait for company. Where batches must not depend on timing, more than any tool takes.
 
     Use it as a context manager, or call `close`.
     """
 
-    def __init__(self, sampler: RunningSampler, *, max_batch: int = 8, max_waiting: int = 1024) -> None:
+    def __init__(
+        self,
+        sampler: RunningSampler,
+        *,
+        max_batch: int = 8,
+        max_waiting: int = 1024,
+        company: Callable[[], int] | None = None,
+        patience: float = PATIENCE,
+    ) -> None:
         if max_batch < 1:
             raise ValueError(f"max_batch is {max_batch}; it must be at least 1")
         self._sampler = sampler
         self._max_batch = max_batch
         self._max_waiting = max_waiting
+        self._company = company
+        self._patience = patience
+        self._absent = 0  # of the company, given up on: they are not waited for at every id
         self._jobs: queue.Queue[_Job | None] = queue.Queue()
         self._first: list[_Job] = []
         self._running: list[Future[SampleOutput]] = []
@@ -120,7 +138,8 @@ class RollingBatcher:
         """Requests for the free places; those that nobody waits for any more are dropped here."""
         found: list[tuple[SampleRequest, _Done]] = []
         self._running = [future for future in self._running if not future.done()]
-        while running + len(found) < self._max_batch and (job := self._next()) is not None:
+        until = time.monotonic() + self._patience
+        while running + len(found) < self._max_batch and (job := self._await(running + len(found), until)) is not None:
             request, future = job
             if not future.set_running_or_notify_cancel():
                 continue
@@ -129,7 +148,21 @@ class RollingBatcher:
                 continue
             self._running.append(future)
             found.append((request, _teller(future)))
-        return found
+        # not as they came: a row's place decides how sums are rounded
+        return sorted(found, key=lambda pair: (pair[0].seed, len(pair[0].prompt_ids)))
+
+    def _await(self, held: int, until: float) -> _Job | None:
+        """The next request; None where there is none and no company to wait for, or it does not come in time."""
+        while (job := self._next()) is None:
+            missing = 0 if self._company is None or self._closed else self._company() - held
+            if missing <= self._absent:
+                self._absent = max(0, missing)
+                return None
+            if time.monotonic() > until:
+                self._absent = missing
+                return None
+            time.sleep(_LOOK)
+        return job
 
     def _next(self) -> _Job | None:
         if self._first:

@@ -20,8 +20,8 @@ ROUTINE = ("Na", "K", "Cr", "BUN", "WBC", "Hb", "PLT", "GLU")
 MAX_TURNS = 20
 
 
-def build_tasks(seed: int) -> Sequence[Task]:
-    """All tasks of a suite: `PER_CONDITION` patients for each condition."""
+def build_tasks(seed: int, rounds: int = 1) -> Sequence[Task]:
+    """All tasks of a suite: `PER_CONDITION` patients for each condition and round."""
     names = list(profiles())
     order = names[:]
     random.Random(f"{seed}/held out").shuffle(order)
@@ -31,7 +31,7 @@ def build_tasks(seed: int) -> Sequence[Task]:
     tasks: list[Task] = []
     for condition, profile in profiles().items():
         foreign = tuple(_foreign_names(condition, profile, others, facts))
-        for number in range(PER_CONDITION):
+        for number in range(PER_CONDITION * rounds):
             rng = random.Random(f"{seed}/clinical_diagnosis/{condition}/{number}")
             split: Split = "heldout" if condition in held_out else _split(number)
             tasks.append(_task(rng, facts[condition], profile, number, split, foreign))
@@ -39,7 +39,8 @@ def build_tasks(seed: int) -> Sequence[Task]:
 
 
 def _split(number: int) -> Split:
-    return "train" if number < PER_CONDITION - 3 else "val" if number == PER_CONDITION - 3 else "test"
+    place = number % PER_CONDITION
+    return "train" if place < PER_CONDITION - 3 else "val" if place == PER_CONDITION - 3 else "test"
 
 
 def _foreign_names(condition: str, own: Profile, names: dict[str, list[str]], facts: dict[str, Disease]) -> list[str]:

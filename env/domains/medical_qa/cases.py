@@ -25,9 +25,14 @@ _DIFFICULTY: dict[str, Difficulty] = {
 }
 
 
-def build_tasks(seed: int) -> Sequence[Task]:
-    """All tasks of a suite."""
-    return [_task(seed, item) for item in all_items(seed)]
+def build_tasks(seed: int, rounds: int = 1) -> Sequence[Task]:
+    """All tasks of a suite. A further round asks the questions again, of other patients and with other distractors."""
+    return [_task(seed, number, item) for number in range(rounds) for item in all_items(_draw(seed, number))]
+
+
+def _draw(seed: int, number: int) -> str:
+    """What a round draws from; the first one has no number."""
+    return f"{seed}/{number}" if number else f"{seed}"
 
 
 def _split(seed: int, row: str) -> Split:
@@ -36,9 +41,9 @@ def _split(seed: int, row: str) -> Split:
     return "train" if share < 0.64 else "val" if share < 0.74 else "test" if share < 0.87 else "heldout"
 
 
-def _task(seed: int, item: Item) -> Task:
+def _task(seed: int, number: int, item: Item) -> Task:
     slug = re.sub(r"[^A-Za-z0-9_]+", "-", item.row).strip("-")
-    rng = random.Random(f"{seed}/medical_qa/{item.family}/{item.row}")
+    rng = random.Random(f"{_draw(seed, number)}/medical_qa/{item.family}/{item.row}")
     texts = [item.gold, *item.distractors]
     rng.shuffle(texts)
     options = dict(zip(LETTERS, texts, strict=True))
@@ -54,7 +59,7 @@ def _task(seed: int, item: Item) -> Task:
     citable = tuple(sorted(mark.removeprefix("opened:") for mark in read.marks))
     hazards = tuple(Hazard(letter_of[text], 5, why, item.source) for text, why in item.hazards.items())
     return Task(
-        id=f"medical_qa-{item.family}-{slug}",
+        id=f"medical_qa-{item.family}-{slug}" + (f"-r{number}" if number else ""),
         domain="medical_qa",
         split=_split(seed, item.row),
         difficulty=_DIFFICULTY[item.family],

@@ -214,7 +214,7 @@ def dosing_items(rng: random.Random) -> Iterator[Item]:
         yield Item("dosing", name, stem, gold, names, needs, row.source, takes=drug)
 
 
-def all_items(seed: int) -> list[Item]:
+def all_items(seed: str) -> list[Item]:
     """Every question that can be asked with enough distractors and a telling answer, in a fixed order."""
     families = (disease_items, interaction_items, antidote_items, pregnancy_items, dosing_items)
     found: list[Item] = []

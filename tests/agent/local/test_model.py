@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from langchain_core.messages import AIMessage, HumanMessage, SystemMessage, ToolMessage
 
-from medgym.agent.policies.local import LoadedModel, LocalChatModel, MicroBatcher
+from medgym.agent.policies.local import LoadedModel, LocalChatModel, RollingBatcher
 from medgym.agent.policies.local.sampler import Sampler
 from medgym.agent.recorder import ForkError, Recorder, recording
 
@@ -66,7 +66,7 @@ def test_batched_episodes(loaded: LoadedModel, assert_exact: Any, tools: list[An
     """Four threads share batches; everyone gets what they would have got alone."""
     settings = {"tools": tools[:1]} if guided else {}
     alone = LocalChatModel(loaded, max_new_tokens=120 if guided else 16)
-    with MicroBatcher(Sampler(loaded.model, loaded.chat_format), max_batch=4, window=0.05) as batcher:
+    with RollingBatcher(Sampler(loaded.model, loaded.chat_format), max_batch=4) as batcher:
         shared = LocalChatModel(loaded, max_new_tokens=alone.max_new_tokens, engine=batcher)
         with ThreadPoolExecutor(4) as pool:
             together = list(pool.map(lambda seed: episode(shared, seed, **settings)[0], range(4)))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import random
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -10,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from medgym.agent.policies.local import LoadedModel, SampleRequest
+from medgym.agent.policies.local import LoadedModel, SampleOutput, SampleRequest
 from medgym.agent.policies.local.guided import json_grammar
 from medgym.agent.policies.local.request import AbandonedError, TopLogprobs
 from medgym.agent.policies.local.rolling import BusyError, ClosedError, RollingBatcher
@@ -167,3 +169,113 @@ def test_limits_and_closing(sampler: Sampler, loaded: LoadedModel) -> None:
         batcher.start(SampleRequest([5], 2))
     with pytest.raises(ValueError, match="max_batch"):
         RollingBatcher(sampler, max_batch=0)
+
+
+class Counting:
+    """Answers with one id; remembers who shared each forward pass."""
+
+    def __init__(self) -> None:
+        self.shared: list[list[int]] = []
+
+    def check(self, request: SampleRequest) -> None:
+        """Nothing is wrong."""
+
+    def run(self, arrivals: Any) -> None:
+        while new := arrivals(0):
+            self.shared.append([request.seed for request, _ in new])
+            for request, done in new:
+                done(SampleOutput((request.seed,), (-1.0,), "stop"))
+
+
+def one(seed: int) -> SampleRequest:
+    return SampleRequest([1], seed=seed)
+
+
+def test_a_batch_waits_for_company_that_is_busy() -> None:
+    counting, busy = Counting(), threading.Event()
+    with RollingBatcher(counting, company=lambda: 2) as batcher, ThreadPoolExecutor(2) as pool:
+        late = pool.submit(lambda: (busy.wait(0.1), batcher.submit(one(0)))[1])
+        assert batcher.submit(one(1)).ids == (1,)
+        assert late.result(5).ids == (0,)
+    assert counting.shared[0] == [0, 1]  # not in the order in which they came
+
+
+def test_company_that_has_left_is_not_waited_for() -> None:
+    with RollingBatcher(Counting(), company=lambda: 1, patience=60.0) as batcher:
+        assert batcher.submit(one(0)).ids == (0,)
+
+
+def test_company_that_does_not_come_is_waited_for_once() -> None:
+    """An episode that hangs must not cost the others its patience at every id."""
+    with RollingBatcher(Counting(), company=lambda: 3, patience=0.5) as batcher:
+        began = time.monotonic()
+        for seed in range(8):
+            assert batcher.submit(one(seed)).ids == (seed,)
+        assert time.monotonic() - began < 8 * 0.5
+
+
+def test_who_shares_a_pass_does_not_depend_on_timing(sampler: Sampler, loaded: LoadedModel) -> None:
+    """Episodes of several turns with pauses of any length: the same forward passes, the same ids to the bit."""
+
+    def play(pauses: random.Random) -> tuple[list[list[int]], list[tuple[int, ...]]]:
+        held = Sampler(loaded.model, loaded.chat_format)
+        admitted: list[list[int]] = []
+        run = held.run
+        left = [3]
+
+        def watched(arrivals: Any) -> None:
+            def told(running: int) -> Any:
+                new = arrivals(running)
+                if new:
+                    admitted.append([running, *(request.seed for request, _ in new)])
+                return new
+
+            run(told)
+
+        held.run = watched  # type: ignore[method-assign]
+
+        def episode(number: int) -> tuple[int, ...]:
+            said: list[int] = []
+            for turn in range(3):
+                time.sleep(pauses.random() / 20)
+                asked = SampleRequest(list(range(10, 40 + 5 * number + turn)), 4 + number, seed=10 * number + turn)
+                said += batcher.submit(asked).ids
+            left[0] -= 1
+            return tuple(said)
+
+        batcher = RollingBatcher(held, max_batch=3, company=lambda: left[0], patience=30.0)
+        with batcher, ThreadPoolExecutor(3) as pool:
+            said = list(pool.map(episode, range(3)))
+        return admitted, said
+
+    first = play(random.Random(1))
+    assert first == play(random.Random(2)) == play(random.Random(3))
+    assert first[0][0] == [0, 0, 10, 20]
+
+
+class Owner:
+    """Stands for a recorder."""
+
+
+def test_streams_that_share_batches_go_on_from_their_caches(loaded: LoadedModel, spy: Any) -> None:
+    """Concurrent streams of several turns say what each says alone, and are fed nothing twice."""
+    turns, members = 4, 3
+
+    def play(engine: Any, number: int, owner: Owner | None) -> list[int]:
+        stream = list(range(20 + 10 * number, 80 + 13 * number))
+        for turn in range(turns):
+            asked = SampleRequest(list(stream), max_new_tokens=5 + number, seed=10 * number + turn, owner=owner)
+            stream += [*engine.submit(asked).ids, *range(30, 35 + number + turn)]
+        return stream
+
+    sampler = Sampler(loaded.model, loaded.chat_format, prefill_tokens=10_000)
+    with (
+        spy(loaded.model) as fed,
+        RollingBatcher(sampler, max_batch=members, company=lambda: members, patience=0.05) as batcher,
+        ThreadPoolExecutor(members) as pool,
+    ):
+        together = list(pool.map(lambda number: play(batcher, number, Owner()), range(members)))
+    prefills = [len(rows[0]) for rows in fed if len(rows[0]) > 1]
+    assert max(prefills[1:]) <= 11  # the last sampled id and at most ten new ones
+    fresh = Sampler(loaded.model, loaded.chat_format)
+    assert together == [play(fresh, number, None) for number in range(members)]

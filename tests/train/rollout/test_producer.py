@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 
-from medgym.agent.policies.local import MicroBatcher
+from medgym.agent.policies.local import RollingBatcher
 from medgym.agent.policies.local.request import SampleOutput, SampleRequest
 from medgym.agent.policies.local.sampler import Sampler
 from medgym.agent.recorder import ForkError
@@ -44,7 +44,7 @@ def setting(tiny_recipe: Callable[..., Any], student_of: Callable[[Any], Any]) -
 
 
 def test_rows_come_in_order_with_exact_ids_and_logprobs(setting: Any) -> None:
-    with MicroBatcher(setting.sampler, max_batch=4) as engine:
+    with RollingBatcher(setting.sampler, max_batch=4) as engine:
         rows = setting.producer().play(setting.plans, engine)
     assert [row.task for row in rows] == [plan.task.id for plan in setting.plans]
     for row in rows:
@@ -62,7 +62,7 @@ def test_rows_come_in_order_with_exact_ids_and_logprobs(setting: Any) -> None:
 
 
 def test_a_row_does_not_depend_on_batch_threads_or_place(setting: Any) -> None:
-    with MicroBatcher(setting.sampler, max_batch=4) as engine:
+    with RollingBatcher(setting.sampler, max_batch=4) as engine:
         together = setting.producer().play(setting.plans, engine)
     alone = setting.producer(concurrency=1).play(setting.plans[2:3], setting.sampler)
     assert alone[0].completion_ids == together[2].completion_ids

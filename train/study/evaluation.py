@@ -1,0 +1,154 @@
+"""Measures a policy on the cases of a split: a line per case, in blocks that are played again or not at all.
+
+The cases are the first of a shuffle by the evaluation's own seed, and every episode draws from that seed and its place,
+so that all policies meet the same cases with the same luck. Without a server, which episodes share a forward pass does
+not depend on timing: on one kind of machine, with one number of threads, the figures come out the same again.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+from ...agent.policies.local.request import Engine
+from ...env.task import Task
+from ..cases import draw_cases
+from ..curriculum import served_form
+from ..memory import keep_freed_memory
+from ..recipe import Recipe
+from ..rollout.producer import EpisodePlan, RolloutProducer
+from ..rollout.row import RolloutRow
+from ..rollout.serving import open_engine
+from ..run_context import Run
+from ..watch.log import FILE_NAME as METRICS_FILE
+from ..watch.log import MetricsLog
+from ..watch.rollouts import DIMENSIONS, MALFORMED, calls_by_turn
+from .records import Judged
+
+if TYPE_CHECKING:
+    from ..models import Student
+
+BLOCK = 64  # episodes that are finished together
+PATIENCE = 60.0  # seconds that a batch waits for an episode that is in a tool
+STAGE = "evaluation"
+
+Say = Callable[[str], None]
+
+
+def evaluation_cases(recipe: Recipe, split: str, count: int, seed: int) -> tuple[Task, ...]:
+    """The cases of a split that are evaluated on: `count`, or as many as there are.
+
+    Raises:
+        RecipeError: the split has no case in the recipe's domains.
+    """
+    return tuple(draw_cases(recipe.tasks, split, seed)[:count])
+
+
+def evaluate(
+    recipe: Recipe, tasks: Sequence[Task], *, seed: int, temperature: float, out: Path, say: Say = print
+) -> list[Judged]:
+    """Play each case once with the recipe's model, as it is served, and write what came of it.
+
+    Args:
+        recipe: its `model` is the policy; its prompts and limits are those of the episodes.
+        tasks: the cases, in the order of `evaluation_cases`.
+        seed: of sampling.
+        temperature: of sampling.
+        out: the file; it appears when all cases are done, and is not made again. Until then `.part` beside it holds the
+            whole blocks that are finished, and a later call goes on with it.
+        say: told of progress.
+
+    Raises:
+        RolloutError: every episode of a block crashed.
+    """
+    if out.is_file():
+        return [Judged(**json.loads(line)) for line in out.read_text("utf-8").splitlines()]
+    part = out.with_name(f"{out.name}.part")
+    done = _finished(part, tasks)
+    if len(done) < len(tasks):
+        from ..models import load_student
+
+        if recipe.model.keep_memory:
+            keep_freed_memory()
+        student = load_student(recipe, say=say)
+        producer = RolloutProducer(
+            student.loaded,
+            recipe.rollout,
+            seed=seed,
+            suite=recipe.tasks.suite,
+            literature=recipe.tasks.literature or None,
+        )
+        producer.form = served_form(recipe)
+        out.parent.mkdir(parents=True, exist_ok=True)
+        run = Run(recipe, out.parent, MetricsLog(out.parent / METRICS_FILE, writes=False))
+        for first in range(len(done), len(tasks), BLOCK):
+            plans = [EpisodePlan(task, STAGE, 0, first + at) for at, task in enumerate(tasks[first : first + BLOCK])]
+            with _engine(run, student, producer, len(plans)) as engine:
+                rows = producer.play(plans, engine, temperature=temperature)
+            judged = [judged_row(plan.task, row) for plan, row in zip(plans, rows, strict=True)]
+            with part.open("a", encoding="utf-8") as file:
+                file.write("".join(json.dumps(asdict(one)) + "\n" for one in judged))
+                file.flush()
+                os.fsync(file.fileno())
+            done += judged
+            mean = sum(one.composite for one in done) / len(done)
+            say(f"{len(done)} of {len(tasks)} cases, mean reward {mean:.3f}")
+    os.replace(part, out)
+    return done
+
+
+def _finished(part: Path, tasks: Sequence[Task]) -> list[Judged]:
+    """The whole blocks of an earlier call; a block that was being written is cut off."""
+    if not part.is_file():
+        return []
+    lines = [line for line in part.read_text("utf-8").splitlines(keepends=True) if line.endswith("\n")]
+    whole = len(lines) if len(lines) == len(tasks) else len(lines) // BLOCK * BLOCK
+    kept = [Judged(**json.loads(line)) for line in lines[:whole]]
+    if [one.task for one in kept] != [task.id for task in tasks[:whole]]:
+        whole, kept = 0, []
+    part.write_text("".join(lines[:whole]), encoding="utf-8")
+    return kept
+
+
+@contextmanager
+def _engine(run: Run, student: Student, producer: RolloutProducer, episodes: int) -> Generator[Engine]:
+    """The recipe's server; or the model in this process, in batches that do not depend on timing."""
+    if run.recipe.rollout.engine == "vllm":
+        with open_engine(run, student, producer) as engine:
+            yield engine
+        return
+    from ...agent.policies.local import RollingBatcher
+    from ...agent.policies.local.sampler import CausalModel, Sampler
+
+    sampler = Sampler(cast("CausalModel", student.model), student.chat_format)
+    batch = min(producer.settings.concurrency, episodes)
+    with RollingBatcher(sampler, max_batch=batch, company=producer.playing, patience=PATIENCE) as engine:
+        yield engine
+
+
+def judged_row(task: Task, row: RolloutRow) -> Judged:
+    """What an evaluation keeps of an episode. One that crashed or was late earns 0."""
+    calls = calls_by_turn(row)
+    every = [call for turn in calls for call in turn]
+    parts = {name: float(value) for name in DIMENSIONS if (value := row.reward.get(name)) is not None}
+    parts.pop("composite", None)
+    return Judged(
+        task=task.id,
+        group=task.condition,
+        split=task.split,
+        composite=row.composite or 0.0,
+        parts=parts,
+        correct=bool(row.correct),
+        submitted=row.finish == "submitted",
+        capped=row.capped,
+        attempts=sum(max(1, len(turn)) for turn in calls),
+        well_formed=sum(str(call["error"]) not in MALFORMED for call in every),
+        turns=len(row.turn_spans),
+        policy_tokens=row.policy_tokens,
+        finish=row.finish,
+    )
