@@ -19,7 +19,6 @@ from langchain_core.messages import BaseMessage
 from langgraph.checkpoint.sqlite import SqliteSaver
 from langgraph.types import Command
 
-from ..env.briefing import PromptForm
 from ..env.domain import find_task, load_domain
 from ..env.episode import Episode
 from ..env.patient import HumanPatient
@@ -28,6 +27,7 @@ from ..tools.cache import state_root
 from ..tools.console import ENVIRONMENT, FINDING, USAGE, CommandError, Output
 from .graph import CaseGraph, build_case_graph
 from .policies import Policy, PolicyError, PolicyOptions, PolicyUnavailable, make_policy
+from .protocol import form_for
 from .recorder import Recorder, recording
 from .report import episode_row, evidence_table, reward_table
 from .runner import start_state, thread_config, trajectory_of
@@ -198,7 +198,7 @@ def _finish(
         recorder,
         suite=settings.suite,
         max_turns=settings.max_turns,
-        form=PromptForm(brief=settings.brief),
+        form=form_for(settings.policy, settings.brief),
         human_patient=settings.patient == "human",
     )
     path = Path(settings.out) / FILE_NAME
@@ -224,7 +224,7 @@ def _drive(agent: CaseGraph, thread: str, settings: PlaySettings, output: Output
         show(cast("list[BaseMessage]", held.values["messages"])[2:], output, opening=False, lines=lines)
     if not held.values:
         task = find_task(settings.task, settings.suite)
-        limit, form = settings.max_turns, PromptForm(brief=settings.brief)
+        limit, form = settings.max_turns, form_for(settings.policy, settings.brief)
         given = start_state(
             task, settings.seed, suite=settings.suite, max_turns=limit, form=form, literature=settings.literature
         )

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias, TypedDict, cast
 
@@ -75,6 +75,17 @@ def form_of_policy(folder: Path) -> PromptForm:
         return PromptForm(**stored.get("prompt", {}))
     except (ValueError, TypeError, AttributeError) as error:
         raise ProtocolError(f"{file} does not say how the policy was prompted: {error}") from error
+
+
+def form_for(policy: str, brief: bool = False) -> PromptForm:
+    """How a policy is prompted: as its folder says (`local:FOLDER`), else as everybody; `brief` shortens it further.
+
+    Raises:
+        ProtocolError: its `protocol.json` is not what training writes.
+    """
+    kind, _, folder = policy.partition(":")
+    form = form_of_policy(Path(folder)) if kind == "local" else PromptForm()
+    return replace(form, brief=True) if brief else form
 
 
 def plain_messages(

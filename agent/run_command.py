@@ -12,7 +12,6 @@ from typing import Annotated, get_args
 
 import typer
 
-from ..env.briefing import PromptForm
 from ..env.domain import load_domain
 from ..env.domain_ids import domain_names
 from ..env.literature import case_literature, own_corpus_hash
@@ -43,6 +42,7 @@ from .commands import (
 from .play import policy_error
 from .policies import Policy, PolicyError, PolicyOptions, PolicyUnavailable, make_policy
 from .policies.factory import sampling_of
+from .protocol import form_for
 from .report import episode_row
 from .run_folder import RunFolder, open_run
 from .runner import Pair, run_many
@@ -92,7 +92,8 @@ def run(
     order = case_order(domain, suite, split, seed)
     pairs = [(order[index % len(order)], seed + index) for index in range(n)]
     place = checked_literature(literature)
-    plan = RunPlan(policy, options, suite, max_turns, PromptForm(brief=brief), place)
+    form = form_for(policy, brief)
+    plan = RunPlan(policy, options, suite, max_turns, form, place)
     settings: dict[str, object] = {
         "policy": policy,
         "domain": domain,
@@ -101,7 +102,7 @@ def run(
         "n": n,
         "seed": seed,
         "tasks": _digest(order),
-        "brief": brief,
+        **form.to_json(),
         "max_turns": max_turns,
         "literature": place,
         "corpus_hash": _corpus_hash(place),

@@ -11,9 +11,11 @@ import json
 import time
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
+from dataclasses import fields
 from pathlib import Path
 from typing import TypeAlias, cast
 
+from ..env.briefing import PromptForm
 from ..env.trajectory import FILE_NAME, Trajectory, append, recover
 from ..tools.console import ENVIRONMENT, CommandError
 from .play import prepare_folder
@@ -22,6 +24,7 @@ SETTINGS_FILE = "run.json"
 INDEX_FILE = "finished.index"  # not .jsonl: those are trajectories
 TIMINGS_FILE = "timings.csv"
 LOCK_FILE = "run.lock"
+PROMPTED = ("max_turns", *(field.name for field in fields(PromptForm)))
 FREE = ("n", "literature")  # may change from call to call; another literature is known by its corpus hash
 
 Settings: TypeAlias = Mapping[str, object]
@@ -100,8 +103,7 @@ class RunFolder:
         return (
             (trajectory.policy, trajectory.suite, trajectory.corpus_hash)
             == (wanted["policy"], wanted["suite"], wanted["corpus_hash"])
-            and (trajectory.sampling.get("max_turns"), trajectory.sampling.get("brief"))
-            == (wanted["max_turns"], wanted["brief"])
+            and all(trajectory.sampling.get(name) == wanted.get(name) for name in PROMPTED)
             and not trajectory.sampling.get("human_patient")
             and stored == sampling
         )

@@ -44,7 +44,6 @@ SUITES: Mapping[str, Suite] = {"v1": Suite(20260501), "v1x5": Suite(20260501, ro
 """`v1x5` is v1 and four more draws of it: for comparisons that need more validation cases than v1 has."""
 
 
-
 class UnknownDomain(KeyError):
     """No such domain; the message lists those there are."""
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from ..env.briefing import SpecLevel
 
@@ -16,6 +16,8 @@ Action: TypeAlias = Literal["off", "warn", "lower", "stop"]
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[int, Field(ge=1)]
 Count = Annotated[int, Field(ge=0)]
+Limit = Annotated[Positive | None, BeforeValidator(lambda value: None if value == 0 else value)]
+"""None is no limit; a recipe, which cannot say None over a number that it extends, says 0."""
 
 
 class Section(BaseModel):
@@ -180,7 +182,7 @@ class Opd(Section):
         hint_style: whether the hint may say what was missed in the reward (`breakdown`) or only the outcome.
         privileged: `answer` lets the hint name the answer.
         hint_place: once before the first answer, or before every answer.
-        max_turns, max_tokens_per_turn: truncation: first K turns, first K tokens of a turn; None is all.
+        max_turns, max_tokens_per_turn: truncation: first K turns, first K tokens of a turn; None (0) is all.
         kl_clip: bound on the per-token log-ratio.
         estimator: reverse (policy gradient of the reverse KL), k3 (gradient of the forward KL), or topk.
         top_k: support of the topk estimator.
@@ -204,8 +206,8 @@ class Opd(Section):
     hint_style: Literal["outcome", "breakdown"] = "breakdown"
     privileged: Literal["none", "answer"] = "none"
     hint_place: Literal["first", "every"] = "first"
-    max_turns: Positive | None = None
-    max_tokens_per_turn: Positive | None = None
+    max_turns: Limit = None
+    max_tokens_per_turn: Limit = None
     kl_clip: Annotated[float, Field(gt=0)] = 10.0
     estimator: Literal["reverse", "k3", "topk"] = "reverse"
     top_k: Positive = 32

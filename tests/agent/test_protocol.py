@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from medgym.agent.protocol import (
     Message,
     PlainMessage,
     ProtocolError,
+    form_for,
     form_of_policy,
     parse_reply,
     plain_messages,
@@ -188,3 +190,12 @@ def test_the_form_of_a_policy_is_read_from_its_folder(tmp_path: Path):
     (tmp_path / "protocol.json").write_text('{"prompt": {"colour": 1}}')
     with pytest.raises(ProtocolError, match="does not say how the policy was prompted"):
         form_of_policy(tmp_path)
+
+
+def test_a_local_policy_is_prompted_as_it_was_trained(tmp_path: Path) -> None:
+    trained = PromptForm(brief=False, specs="names", observation_limit=320)
+    (tmp_path / "protocol.json").write_text(json.dumps({"prompt": {"specs": "names", "observation_limit": 320}}))
+    assert form_for(f"local:{tmp_path}") == trained
+    assert form_for(f"local:{tmp_path}", brief=True) == replace(trained, brief=True)
+    assert form_for("local:smollm2") == form_for("expert") == PromptForm()
+    assert form_for("openai:policy", brief=True) == PromptForm(brief=True)

@@ -186,3 +186,11 @@ def test_the_published_deaths_have_their_published_settings() -> None:
     assert (gated.schedule, gated.coefficient, gated.kl_start, gated.kl_off) == ("kl_gated", 2.0, 0.3, 0.7)
     assert gated.allow_rise
     assert [one.optim.steps > death for one, death in ((v29, 70), (v30, 74), (v31, 145))] == [True] * 3
+
+
+def test_no_limit_can_be_said_over_a_number_that_is_extended() -> None:
+    assert load_recipe("tt-opd").opd.max_turns == 3
+    unlimited = load_recipe("tt-opd", ["opd.max_turns=0"])
+    assert unlimited.opd.max_turns is None
+    assert parse_recipe(to_json(unlimited)) == unlimited
+    assert load_recipe("death-v31").opd.max_turns is None

@@ -142,10 +142,14 @@ def evaluate_policy(
 
 
 def summary_of(judged: list[Judged], seed: int) -> dict[str, float | int]:
-    """The figures of a policy's card: mean reward with a 95% bootstrap interval over cases, and shares."""
+    """The figures of a policy's card: mean reward with a 95% bootstrap interval, and shares.
+
+    The interval resamples cases, those of one fact row or condition together.
+    """
     from ..watch.intervals import bootstrap_mean
 
-    reward = bootstrap_mean([one.composite for one in judged], seed=seed)
+    groups = [one.group for one in judged]
+    reward = bootstrap_mean([one.composite for one in judged], clusters=groups, seed=seed)
     return {
         "cases": len(judged),
         "reward": reward.value,

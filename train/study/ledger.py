@@ -8,9 +8,9 @@ from collections import Counter
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal, TypeAlias, cast
+from typing import Literal, TypeAlias
 
-from .records import LEDGER_FILE
+from .records import LEDGER_FILE, parse_ledger, text_of
 
 Event: TypeAlias = Literal["started", "stopped", "finished", "failed"]
 ATTEMPTS = 2  # a job that failed is tried once more
@@ -24,14 +24,13 @@ class Ledger:
     """
 
     def __init__(self, folder: Path) -> None:
+        """Raises StudyError where the ledger is damaged."""
         self._path = folder / LEDGER_FILE
-        self.events: list[Mapping[str, object]] = []
-        if self._path.is_file():
-            text = self._path.read_text("utf-8")
-            whole = text[: text.rfind("\n") + 1]
-            if whole != text:
-                self._path.write_text(whole, encoding="utf-8")
-            self.events = [cast("Mapping[str, object]", json.loads(line)) for line in whole.splitlines()]
+        text = text_of(self._path) or ""
+        self.events: list[Mapping[str, object]] = parse_ledger(self._path, text)
+        whole = text[: text.rfind("\n") + 1]
+        if whole != text:
+            self._path.write_text(whole, encoding="utf-8")
 
     def add(self, event: Event, job: str, **details: object) -> None:
         """Write one event, with the time."""

@@ -58,14 +58,14 @@ def bootstrap_mean(
     Args:
         values: n numbers, e.g. one reward per episode.
         clusters: n labels, e.g. the case of each episode; whole clusters are resampled then, since episodes of one
-            case are not independent.
+            case are not independent (Field & Welsh 2007, J R Stat Soc B 69:369-390). None: each value is its own.
         level, resamples, seed: of the interval.
 
     Raises:
         ValueError: no values, a value that is not finite, or labels that do not fit.
     """
     data = _checked(values)
-    sums, counts = _by_cluster(data, clusters)
+    sums, counts = by_cluster(data, clusters)
     return _interval(
         float(data.mean()),
         len(data),
@@ -81,6 +81,7 @@ def paired_difference(
     before: Sequence[float],
     after: Sequence[float],
     *,
+    clusters: Sequence[Hashable] | None = None,
     level: float = 0.95,
     resamples: int = RESAMPLES,
     seed: int = 0,
@@ -88,7 +89,8 @@ def paired_difference(
     """Mean of `after - before` over pairs (the same case twice), resampling pairs; arguments as in `bootstrap_mean`."""
     if len(before) != len(after):
         raise ValueError(f"{len(before)} values before and {len(after)} after are no pairs")
-    return bootstrap_mean(_checked(after) - _checked(before), level=level, resamples=resamples, seed=seed)  # pyright: ignore[reportArgumentType]
+    differences = [float(value) for value in _checked(after) - _checked(before)]
+    return bootstrap_mean(differences, clusters=clusters, level=level, resamples=resamples, seed=seed)
 
 
 def difference_of_means(
@@ -113,19 +115,14 @@ def difference_of_means(
     return Interval(value, low, high, len(one) + len(two), level)
 
 
-def _checked(values: Sequence[float]) -> NDArray[np.float64]:
-    data = np.asarray(values, dtype=np.float64)
-    if data.ndim != 1 or not len(data):
-        raise ValueError("an interval needs at least one value")
-    if not np.isfinite(data).all():
-        raise ValueError("an interval needs finite values: leave out masked rows first")
-    return data
-
-
-def _by_cluster(
+def by_cluster(
     data: NDArray[np.float64], clusters: Sequence[Hashable] | None
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Sum and size of each cluster, (clusters,) each."""
+    """Sum and size of each cluster in order of first appearance, (clusters,) each; None: each value is its own.
+
+    Raises:
+        ValueError: not one label per value.
+    """
     if clusters is None:
         return data, np.ones(len(data))
     if len(clusters) != len(data):
@@ -133,6 +130,15 @@ def _by_cluster(
     place = {label: at for at, label in enumerate(dict.fromkeys(clusters))}
     index = np.asarray([place[label] for label in clusters])
     return np.bincount(index, weights=data).astype(np.float64), np.bincount(index).astype(np.float64)
+
+
+def _checked(values: Sequence[float]) -> NDArray[np.float64]:
+    data = np.asarray(values, dtype=np.float64)
+    if data.ndim != 1 or not len(data):
+        raise ValueError("an interval needs at least one value")
+    if not np.isfinite(data).all():
+        raise ValueError("an interval needs finite values: leave out masked rows first")
+    return data
 
 
 def _interval(

@@ -66,6 +66,32 @@ def test_the_sign_does_not_matter_and_the_seed_does():
     assert sign_flip_test(values, seed=1) != sign_flip_test(values, seed=2)
 
 
+def test_signs_of_clusters_are_flipped_as_wholes():
+    values, clusters = [0.3, -0.1, 0.2, 0.4, 0.1], ["a", "a", "b", "c", "b"]
+    assert sign_flip_test(values, clusters=clusters) == sign_flip_test([0.3 - 0.1, 0.2 + 0.1, 0.4])
+    assert sign_flip_test(values, clusters=["one"] * 5) == 1.0  # one whole, whose other sign is as far
+
+
+def test_copies_of_a_task_are_no_evidence():
+    values = [0.5, 0.4, 0.6, 0.3]
+    copied = [value for value in values for _ in range(10)]
+    clusters = [at for at in range(4) for _ in range(10)]
+    assert sign_flip_test(copied) < 0.001
+    assert sign_flip_test(copied, clusters=clusters) == pytest.approx(enumerated(values), abs=0.02)
+
+
+def test_under_no_difference_clusters_keep_the_level_that_tasks_do_not():
+    rng = np.random.default_rng(3)
+    clusters = [at // 6 for at in range(120)]
+    alone = whole = 0
+    for at in range(200):
+        values = list(np.repeat(rng.normal(0, 1, size=20), 6) + rng.normal(0, 0.5, size=120))
+        alone += sign_flip_test(values, draws=200, seed=at) <= 0.05
+        whole += sign_flip_test(values, clusters=clusters, draws=200, seed=at) <= 0.05
+    assert whole / 200 < 0.1
+    assert alone / 200 > 0.25
+
+
 def test_under_no_difference_small_p_values_are_rare():
     rng = np.random.default_rng(4)
     found = [sign_flip_test(list(rng.normal(0, 1, size=20)), draws=400, seed=at) for at in range(300)]
@@ -94,6 +120,39 @@ def test_holm_at_its_ends():
 def test_the_detectable_difference_by_hand():
     # mean 0.25; squares 0.0625 * 2 + 0.0625 * 2, over 3: sd = 0.288675...; / sqrt(4)
     assert detectable_difference([0.0, 0.5, 0.5, 0.0]) == pytest.approx(2.8016 * math.sqrt(0.25 / 3) / 2)
+
+
+def test_the_detectable_difference_of_clusters_by_hand():
+    # mean 0.2; sums less 0.2 a task: a 0.1 - 0.2, b 0.6 - 0.4, c 0.1 - 0.2; squares 0.06, times 3 / 2, over 4**2
+    found = detectable_difference([0.1, 0.4, 0.2, 0.1], clusters=["a", "b", "b", "c"])
+    assert found == pytest.approx(2.8016 * math.sqrt(0.06 * 3 / 2) / 4)
+
+
+def test_clusters_of_one_task_are_the_plain_standard_error():
+    values = list(np.random.default_rng(2).normal(0.1, 0.3, size=30))
+    plain = 2.8016 * float(np.std(values, ddof=1)) / math.sqrt(30)
+    assert detectable_difference(values, clusters=range(30)) == pytest.approx(plain)
+    assert detectable_difference(values) == pytest.approx(plain)
+
+
+def test_copies_of_a_task_make_nothing_easier_to_see():
+    values = [0.5, 0.4, -0.6, 0.3]
+    copied = [value for value in values for _ in range(10)]
+    clusters = [at for at in range(4) for _ in range(10)]
+    assert detectable_difference(copied, clusters=clusters) == pytest.approx(detectable_difference(values))
+
+
+@pytest.mark.parametrize(
+    ("values", "clusters"), [([0.1, 0.5], ["a", "a"]), ([0.1, 0.5, 0.5, 0.1], ["a", "a", "b", "b"])]
+)
+def test_clusters_without_spread_say_nothing_of_power(values: list[float], clusters: list[str]):
+    assert math.isnan(detectable_difference(values, clusters=clusters))
+
+
+def test_labels_that_do_not_fit_are_refused():
+    for test in (sign_flip_test, detectable_difference):
+        with pytest.raises(ValueError, match="1 cluster labels for 2"):
+            test([0.1, 0.2], clusters=["a"])
 
 
 def test_the_detectable_difference_is_found_with_its_power():

@@ -74,6 +74,14 @@ def test_pairs_see_what_single_values_hide():
     assert paired.value == pytest.approx(loose.value)
 
 
+def test_pairs_of_one_cluster_are_resampled_together():
+    before, after, clusters = [0.1, 0.2, 0.3, 0.4], [0.4, 0.5, 0.3, 0.5], ["a", "a", "b", "b"]
+    found = paired_difference(before, after, clusters=clusters)
+    assert (found.value, found.low, found.high) == pytest.approx((0.175, 0.05, 0.3))  # all, both times b, both times a
+    across = paired_difference(before, after, clusters=["a", "b", "a", "b"])
+    assert (across.low, across.high) == pytest.approx((0.15, 0.2))
+
+
 @pytest.mark.parametrize(("shift", "sign"), [(1.0, 1), (-1.0, -1)])
 def test_difference_of_means_has_its_sign(shift: float, sign: int):
     rng = np.random.default_rng(6)

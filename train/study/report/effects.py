@@ -11,8 +11,21 @@ from typing import Literal, TypeAlias
 from ...watch.comparisons import detectable_difference, holm, sign_flip_test
 from ...watch.intervals import paired_difference
 from ..records import Judged, StudyRecord
-from .scores import Cases, by_task, cases_of, composite, is_held_out, splits_of, success, task_means, well_formed_share
+from .scores import (
+    Cases,
+    by_task,
+    cases_of,
+    composite,
+    groups_of,
+    is_held_out,
+    splits_of,
+    success,
+    task_means,
+    well_formed_share,
+)
 
+LEVEL = 0.05
+"""Of p after Holm's correction, up to which a difference counts as found."""
 Pairing: TypeAlias = Literal["", "same seeds", "seeds of after"]
 
 
@@ -22,16 +35,20 @@ class ComparisonRow:
 
     Attributes:
         family, split, held_out, before, after: which.
+        in_edition: whether the edition runs both arms.
         not_run: why there is nothing to compare; "" where there is.
         seeds_before, seeds_after: evaluated.
         tasks_before, tasks_after: evaluated, over all seeds.
         tasks: that both have, the pairs.
+        groups: of these tasks: fact rows or conditions that they are about.
         composite_before, composite_after: means over these tasks of the mean over seeds.
-        difference: of the two; `tasks_low` and `tasks_high` its 95% bootstrap interval over tasks.
+        difference: of the two; `tasks_low` and `tasks_high` its 95% bootstrap interval over tasks, by whole groups.
         seed_pairs, pairing: how many pairs of runs there are, and which; 0 and "" with fewer than two.
         seeds_difference: mean over these pairs; `seeds_low` and `seeds_high` its interval over them.
-        p, p_holm: of the difference over tasks, by itself and corrected within the family and split.
-        detectable: the difference that these tasks would have shown with 80% power (two-sided 5%, uncorrected).
+        p, p_holm: of the difference over tasks, flipping whole groups; by itself and corrected within the family and
+            split.
+        detectable: the difference that these tasks would have shown with 80% power (two-sided 5%, uncorrected), by a
+            standard error that is robust to dependence within groups.
         success_difference, well_formed_difference: of these shares, over the same tasks.
     """
 
@@ -40,12 +57,14 @@ class ComparisonRow:
     held_out: bool
     before: str
     after: str
+    in_edition: bool
     not_run: str
     seeds_before: int
     seeds_after: int
     tasks_before: int
     tasks_after: int
     tasks: int = 0
+    groups: int = 0
     composite_before: float | None = None
     composite_after: float | None = None
     difference: float | None = None
@@ -61,6 +80,11 @@ class ComparisonRow:
     detectable: float | None = None
     success_difference: float | None = None
     well_formed_difference: float | None = None
+
+    @property
+    def found(self) -> bool:
+        """Whether there is a difference after correction."""
+        return self.p_holm is not None and self.p_holm <= LEVEL
 
 
 def comparison_rows(record: StudyRecord) -> list[ComparisonRow]:
@@ -84,13 +108,14 @@ def _compare(record: StudyRecord, family: str, split: str, before: str, after: s
     had, has = task_means(first, composite), task_means(second, composite)
     tasks = [task for task in had if task in has]
     missing = [name for name, found in ((before, had), (after, has)) if not found]
-    why = f"no evaluation of {' and '.join(missing)}" if missing else "" if tasks else "no task in common"
+    why = _missing(record, missing) if missing else "" if tasks else "no task in common"
     row = ComparisonRow(
         family=family,
         split=split,
         held_out=is_held_out(record, split),
         before=before,
         after=after,
+        in_edition={before, after} <= {*record.taken},
         not_run=why,
         seeds_before=len(first),
         seeds_after=len(second),
@@ -100,22 +125,31 @@ def _compare(record: StudyRecord, family: str, split: str, before: str, after: s
     return row if why else _with_seeds(_with_tasks(row, first, second, tasks), first, second)
 
 
+def _missing(record: StudyRecord, arms: Sequence[str]) -> str:
+    """Why arms have no evaluation: the edition does not run them, or else they have not come so far."""
+    left_out = [arm for arm in arms if arm not in record.taken]
+    return f"not in this edition: {' and '.join(left_out)}" if left_out else f"no evaluation of {' and '.join(arms)}"
+
+
 def _with_tasks(row: ComparisonRow, first: Cases, second: Cases, tasks: Sequence[str]) -> ComparisonRow:
     """What is said over tasks: the policies are held fixed, the tasks are a sample."""
     had, has = task_means(first, composite), task_means(second, composite)
     before, after = [had[task] for task in tasks], [has[task] for task in tasks]
-    found = paired_difference(before, after)
+    named = groups_of(second)
+    groups = [named[task] for task in tasks]
+    found = paired_difference(before, after, clusters=groups)
     differences = [now - then for then, now in zip(before, after, strict=True)]
     return replace(
         row,
         tasks=len(tasks),
+        groups=len(set(groups)),
         composite_before=fmean(before),
         composite_after=fmean(after),
         difference=found.value,
         tasks_low=_or_none(found.low),
         tasks_high=_or_none(found.high),
-        p=sign_flip_test(differences),
-        detectable=_or_none(detectable_difference(differences)),
+        p=sign_flip_test(differences, clusters=groups),
+        detectable=_or_none(detectable_difference(differences, clusters=groups)),
         success_difference=_difference(first, second, tasks, success),
         well_formed_difference=_well_formed(first, second, frozenset(tasks)),
     )

@@ -12,7 +12,6 @@ from .outcomes import ArmRow
 from .scores import titled
 
 OVER_TASKS, OVER_SEEDS = COLOURS[0], COLOURS[1]
-LEVEL = 0.05
 _NARROWEST = 0.02  # of reward, on either side of 0: below that a picture would be of rounding
 _ROW, _HEAD, _PANEL = 0.27, 0.75, 3.0  # inches
 
@@ -82,9 +81,8 @@ def _draw_pair(axes: Any, at: int, row: ComparisonRow) -> None:
     if row.difference is None:
         _write_missing(axes, at, row.not_run)
         return
-    found = row.p_holm is not None and row.p_holm <= LEVEL
     beside = 0.14 if row.seeds_difference is not None else 0.0
-    _draw_bar(axes, at - beside, (row.difference, row.tasks_low, row.tasks_high), OVER_TASKS, filled=found)
+    _draw_bar(axes, at - beside, (row.difference, row.tasks_low, row.tasks_high), OVER_TASKS, filled=row.found)
     if row.seeds_difference is not None:
         over = (row.seeds_difference, row.seeds_low, row.seeds_high)
         _draw_bar(axes, at + beside, over, OVER_SEEDS, filled=False, size=3)

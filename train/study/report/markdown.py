@@ -69,6 +69,17 @@ def duration(seconds: float) -> str:
     return f"{minutes} min {whole % 60:02d} s" if minutes else f"{whole} s"
 
 
+def listed(names: Iterable[str]) -> str:
+    """Names with commas, escaped."""
+    return ", ".join(text(name) for name in names)
+
+
+def span(values: Iterable[object]) -> str:
+    """From the first to the last of values in order; one where all are the same."""
+    shown = [str(value) for value in values]
+    return shown[0] if shown[0] == shown[-1] else f"{shown[0]} to {shown[-1]}"
+
+
 def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """A table of cells that are already escaped; a header that ends in `:` is of a column of figures."""
     names = [name.removesuffix(":") for name in header]

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
-from typing import cast
 
 from ...watch.intervals import bootstrap_mean
 from ...watch.rollouts import DIMENSIONS
@@ -15,6 +14,7 @@ from .scores import (
     Cases,
     cases_of,
     composite,
+    groups_of,
     is_held_out,
     mean,
     seed_means,
@@ -31,11 +31,14 @@ class ArmRow:
 
     Attributes:
         arm, split: which.
+        in_edition: whether the edition runs the arm.
         held_out: whether the split's conditions or fact rows were never trained on.
         seeds: evaluated.
         tasks: that at least one seed was evaluated on.
+        groups: of these tasks: fact rows or conditions that they are about.
         composite: mean unshaped reward.
-        tasks_low, tasks_high: 95% bootstrap interval of it, resampling the tasks' means over seeds.
+        tasks_low, tasks_high: 95% bootstrap interval of it, resampling the tasks' means over seeds by whole groups;
+            None with fewer than two groups.
         seeds_low, seeds_high: resampling the seeds' means; None with fewer than two.
         success: share submitted and fully right.
         well_formed: well-formed calls over all attempts of all seeds.
@@ -48,9 +51,11 @@ class ArmRow:
 
     arm: str
     split: str
+    in_edition: bool
     held_out: bool
     seeds: int
     tasks: int
+    groups: int
     composite: float | None
     tasks_low: float | None
     tasks_high: float | None
@@ -69,25 +74,24 @@ class ArmRow:
 
 def arm_rows(record: StudyRecord) -> list[ArmRow]:
     """A row per split and arm of the grid, arms that were not evaluated included (`seeds` is 0)."""
-    rows: list[ArmRow] = []
-    for split in splits_of(record):
-        parts = _part_names(record, split)
-        for arm in record.arms:
-            cases = cases_of(record.of_arm(arm.name), split)
-            rows.append(_row(arm.name, split, is_held_out(record, split), parts, cases))
-    return rows
+    return [_row(record, split, arm.name) for split in splits_of(record) for arm in record.arms]
 
 
-def _row(arm: str, split: str, held_out: bool, parts: Sequence[str], cases: Cases) -> ArmRow:
-    tasks, seeds = list(task_means(cases, composite).values()), list(seed_means(cases, composite).values())
-    tasks_low, tasks_high = _bounds(tasks)
-    seeds_low, seeds_high = _bounds(seeds)
+def _row(record: StudyRecord, split: str, arm: str) -> ArmRow:
+    cases, parts = cases_of(record.of_arm(arm), split), _part_names(record, split)
+    tasks, seeds = task_means(cases, composite), list(seed_means(cases, composite).values())
+    named = groups_of(cases)
+    groups = [named[task] for task in tasks]
+    tasks_low, tasks_high = _bounds(list(tasks.values()), groups)
+    seeds_low, seeds_high = _bounds(seeds, range(len(seeds)))
     return ArmRow(
         arm=arm,
         split=split,
-        held_out=held_out,
+        in_edition=arm in record.taken,
+        held_out=is_held_out(record, split),
         seeds=len(seeds),
         tasks=len(tasks),
+        groups=len(set(groups)),
         composite=fmean(seeds) if seeds else None,
         tasks_low=tasks_low,
         tasks_high=tasks_high,
@@ -105,11 +109,11 @@ def _row(arm: str, split: str, held_out: bool, parts: Sequence[str], cases: Case
     )
 
 
-def _bounds(values: Sequence[float]) -> tuple[float | None, float | None]:
-    """Of a 95% interval; none where there are fewer than two values."""
-    if len(values) < 2:
+def _bounds(values: Sequence[float], clusters: Sequence[Hashable]) -> tuple[float | None, float | None]:
+    """Of a 95% interval; none where there are fewer than two clusters."""
+    if len(set(clusters)) < 2:
         return None, None
-    found = bootstrap_mean(values)
+    found = bootstrap_mean(values, clusters=clusters)
     return found.low, found.high
 
 
@@ -122,7 +126,7 @@ def _part(name: str) -> Callable[[Judged], float | None]:
     """A part where the case has it and it is a number."""
 
     def measure(case: Judged) -> float | None:
-        value = cast("Mapping[str, float | None]", case.parts).get(name)  # a JSON null where the reward gave none
+        value = case.parts.get(name)
         return value if value is not None and math.isfinite(value) else None
 
     return measure

@@ -1,14 +1,13 @@
-"""What the page says of the training: mechanisms, alarms, both ends of a run, time."""
+"""What the page says of the training: mechanisms, alarms, both ends of a run."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import fsum
 
+from ..records import run_name
 from .curves import MANY, SMOOTH_FROM
-from .markdown import NOTHING, duration, figure, number, table, text
-from .progress import DYNAMICS, AlarmRow, DynamicsRow, MechanismRow
-from .times import TimeRow
+from .markdown import NOTHING, figure, table, text
+from .progress import DYNAMICS, ENDS, AlarmRow, DynamicsRow, MechanismRow
 
 CURVES_NOTE = (
     "An arm has one colour and dash in all pictures. The thick line is the mean of its seeds, over the steps that all "
@@ -24,11 +23,7 @@ def mechanisms(rows: Sequence[MechanismRow]) -> str:
     """Silent ones first and by name, then a row per arm and mechanism."""
     if not rows:
         return "No run counts mechanisms.\n\n"
-    silent = [
-        f"- **{text(row.arm)} s{row.seed}: {text(row.mechanism)} is on and {_silence(row)}.**\n"
-        for row in rows
-        if row.silent
-    ]
+    silent = [f"- **{_run(row)}: {text(row.mechanism)} is on and {_silence(row)}.**\n" for row in rows if row.silent]
     said = "".join(silent) or "Every mechanism that is on fired in every run, but for conditional ones.\n"
     cells = [
         (
@@ -40,6 +35,10 @@ def mechanisms(rows: Sequence[MechanismRow]) -> str:
         for (arm, mechanism), own in _grouped(rows).items()
     ]
     return f"{said}\n{table(('arm', 'mechanism', 'times fired', 'conditional'), cells)}\n"
+
+
+def _run(row: MechanismRow | AlarmRow) -> str:
+    return text(run_name(row.arm, row.seed))
 
 
 def _silence(row: MechanismRow) -> str:
@@ -67,7 +66,7 @@ def alarms(rows: Sequence[AlarmRow]) -> str:
     fired = [row for row in rows if row.alarms]
     cells = [
         (
-            f"{text(row.arm)} s{row.seed}",
+            _run(row),
             text(row.detector),
             str(row.alarms),
             text(row.first_stage),
@@ -84,7 +83,10 @@ def dynamics(rows: Sequence[DynamicsRow]) -> str:
     """Two tables of runs: what the episodes were like, and what the optimiser did."""
     if not rows:
         return "No run logged a step of its main stage.\n\n"
-    head = "Means over the first and the last ten steps logged of the main stage, over half of them where fewer.\n\n"
+    head = (
+        f"Means over the first and the last {ENDS} steps that the main stage has logged, over half of them each where "
+        f"there are fewer than {2 * ENDS}; of a run that is not finished as far as it has come.\n\n"
+    )
     return head + _ends(rows, _OUTCOMES) + _ends(rows, _OPTIMISATION)
 
 
@@ -95,39 +97,6 @@ def _ends(rows: Sequence[DynamicsRow], metrics: Sequence[str]) -> str:
     for arm, seed, stage in dict.fromkeys((row.arm, row.seed, row.stage) for row in rows):
         found = [held.get((arm, seed, stage, metric)) for metric in shown]
         ends = [f"{figure(one.begin)} → {figure(one.end)}" if one is not None else NOTHING for one in found]
-        cells.append([f"{text(arm)} s{seed}", text(stage), *ends])
+        if any(found):
+            cells.append([text(run_name(arm, seed)), text(stage), *ends])
     return table(("run", "stage", *(f"`{metric}`:" for metric in shown)), cells) + "\n" if shown else ""
-
-
-def times(rows: Sequence[TimeRow]) -> str:
-    """Wall time per arm, then per run."""
-    per_arm = [
-        (
-            text(arm),
-            *(
-                duration(fsum(some))
-                for some in ([row.train_seconds for row in own], [row.evaluate_seconds for row in own])
-            ),
-            duration(fsum(row.train_seconds + row.evaluate_seconds for row in own)),
-        )
-        for arm in dict.fromkeys(row.arm for row in rows)
-        if (own := [row for row in rows if row.arm == arm])
-    ]
-    per_run = [
-        (
-            f"{text(row.arm)} s{row.seed}",
-            row.state,
-            NOTHING if row.steps is None else str(row.steps),
-            number(row.seconds_per_step, 1),
-            duration(row.train_seconds),
-            duration(row.evaluate_seconds),
-            f"{row.slices} + {row.open_slices} open" if row.open_slices else str(row.slices),
-            str(row.attempts),
-            str(len(row.failures)),
-        )
-        for row in rows
-    ]
-    header = ("run", "state", "steps:", "s per step:", "training:", "evaluation:", "slices:", "attempts:", "failures:")
-    arms_header = ("arm", "training:", "evaluation:", "in all:")
-    note = "Wall time by the ledger; an open slice was begun and has no end there, and its time is in no sum.\n\n"
-    return f"{note}{table(arms_header, per_arm)}\n{table(header, per_run)}\n"

@@ -67,7 +67,6 @@ class Picture:
         name: of the file, without `.svg`.
         title: of the picture.
         caption: below it.
-        why_not: what there is nothing of, where it is not drawn.
         missing: metrics of it that no run logged.
         drawn: whether there is a file.
     """
@@ -75,7 +74,6 @@ class Picture:
     name: str
     title: str
     caption: str
-    why_not: str
     missing: tuple[str, ...] = ()
     drawn: bool = False
 
@@ -83,22 +81,19 @@ class Picture:
 ARMS = Picture(
     "arms",
     "Reward of the arms",
-    "Mean reward and its 95% interval over tasks; rings are the seeds. Arms that were not evaluated are in the tables "
-    "only.",
-    "no arm was evaluated",
+    "Mean reward and its 95% interval over tasks, those of one fact row or condition resampled together; rings are the "
+    "seeds. Arms that were not evaluated are left out.",
 )
 COMPARISONS = Picture(
     "comparisons",
     "Comparisons",
     "Difference and its 95% interval: over tasks (blue; filled where Holm's p is at most 0.05), over seeds (orange). "
-    "Pairs that were not run are in the tables only.",
-    "no pair has both its arms evaluated",
+    "Pairs that were not compared are left out.",
 )
 ALARMS = Picture(
     "alarms",
     "Alarms of the detectors",
     "Marks are alarms; runs and detectors without one are not drawn.",
-    "no detector fired",
 )
 
 
@@ -122,8 +117,7 @@ def write_pictures(record: StudyRecord, tables: Tables, folder: Path) -> list[Pi
         ]
         for curves in CURVES:
             missing = tuple(one.metric for one in curves.panels if not logged(record, curves, one.metric))
-            why_not = f"no run logged {', '.join(f'`{metric}`' for metric in missing)}"
-            picture = Picture(curves.name, curves.title, curves.caption, why_not, missing)
+            picture = Picture(curves.name, curves.title, curves.caption, missing)
             made.append(_kept(draw_curves(record, curves), folder, picture))
     return made
 

@@ -14,6 +14,7 @@ from ..records import RunRecord, StudyRecord
 RL = "rl"
 WARM_UP = "warmup"
 ENDS = 10  # steps logged that stand for the beginning, and for the end
+LOSS = "loss"
 DYNAMICS = (
     "clinical/composite",
     "reward",
@@ -29,8 +30,9 @@ DYNAMICS = (
     "opd/hint_margin",
     "collapse/dead_groups",
     "rollout/logp_gap_mean",
+    LOSS,
 )
-"""What is told of the beginning and the end of a run."""
+"""What is told of the beginning and the end of a run; the loss of supervised stages only, where it means something."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,10 +146,16 @@ def dynamics_rows(record: StudyRecord) -> list[DynamicsRow]:
     rows: list[DynamicsRow] = []
     for run in record.runs:
         stage = main_stage(run)
-        for metric in DYNAMICS if stage is not None else ():
-            values = series_of(run.lines, metric).of_stage(str(stage)).values
-            if values:
-                width = min(ENDS, max(1, len(values) // 2))  # the ends share no step, unless there is but one
-                begin, end = fmean(values[:width]), fmean(values[-width:])
-                rows.append(DynamicsRow(run.arm, run.seed, str(stage), metric, len(values), width, begin, end))
+        if stage is not None:
+            told = [metric for metric in DYNAMICS if metric != LOSS or stage != RL]
+            rows += [row for metric in told if (row := _both_ends(run, stage, metric)) is not None]
     return rows
+
+
+def _both_ends(run: RunRecord, stage: str, metric: str) -> DynamicsRow | None:
+    values = series_of(run.lines, metric).of_stage(stage).values
+    if not values:
+        return None
+    width = min(ENDS, max(1, len(values) // 2))  # the ends share no step, unless there is but one
+    begin, end = fmean(values[:width]), fmean(values[-width:])
+    return DynamicsRow(run.arm, run.seed, stage, metric, len(values), width, begin, end)

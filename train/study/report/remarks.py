@@ -5,7 +5,7 @@ A remark is a sentence. Arms and runs that are missing stand in the tables thems
 
 from __future__ import annotations
 
-from ..records import StudyRecord, run_name
+from ..records import StudyRecord, run_name, run_of
 from .scores import splits_of
 from .times import events_by_run
 
@@ -14,6 +14,7 @@ def remarks_on(record: StudyRecord) -> list[str]:
     """All of them, in a fixed order."""
     return [
         *_foreign_jobs(record),
+        *_other_seeds(record),
         *_empty(record),
         *_mixed(record),
         *_uneven(record),
@@ -23,13 +24,20 @@ def remarks_on(record: StudyRecord) -> list[str]:
 
 def _foreign_jobs(record: StudyRecord) -> list[str]:
     """Ledger entries that belong to no run of the grid."""
-    grid = {run_name(arm.name, seed) for arm in record.arms for seed in {0, *record.seeds}}
+    arms = {arm.name for arm in record.arms}
     found: list[str] = []
-    for run, events in events_by_run(record.ledger).items():
-        if run not in grid:
+    for name, events in events_by_run(record.ledger).items():
+        run = run_of(name)
+        if run is None or run[0] not in arms:
             jobs = ", ".join(dict.fromkeys(str(event.get("job")) for event in events))
             found.append(f"The ledger names {jobs}, which no run of the grid has; its time is in no table.")
     return found
+
+
+def _other_seeds(record: StudyRecord) -> list[str]:
+    """Runs that the edition does not ask for; their figures are in the tables."""
+    found = [run_name(run.arm, run.seed) for run in record.runs if run.seed not in record.seeds]
+    return [f"{name} has a seed that the edition does not name; it is in the tables." for name in found]
 
 
 def _empty(record: StudyRecord) -> list[str]:

@@ -1,16 +1,15 @@
-"""What evaluations give before anything is compared: splits in order, cases by seed, means by task.
+"""What evaluations give before anything is compared: splits in order, cases by seed, means and groups by task.
 
 A task that was played more than once in a run counts once, with its mean.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from statistics import fmean
 from typing import TypeAlias
 
-from ..records import Judged, RunRecord, StudyError, StudyRecord, run_name
+from ..records import Judged, RunRecord, StudyRecord
 
 HELD_OUT = "heldout"
 SPLITS = ("val", "test", HELD_OUT, "train")
@@ -27,23 +26,13 @@ def splits_of(record: StudyRecord) -> list[str]:
 
 
 def cases_of(runs: Sequence[RunRecord], split: str) -> dict[int, Sequence[Judged]]:
-    """Seed to cases, of the runs that have any in this split.
+    """Seed to cases, of the runs that have any in this split."""
+    return {run.seed: run.evaluations[split] for run in runs if run.evaluations.get(split)}
 
-    Raises:
-        StudyError: a reward is no number.
-    """
-    found: dict[int, Sequence[Judged]] = {}
-    for run in runs:
-        cases = run.evaluations.get(split, ())
-        for one in cases:
-            if not math.isfinite(one.composite):
-                raise StudyError(
-                    f"{run_name(run.arm, run.seed)}: the reward of {one.task} in {split} is {one.composite}: "
-                    "delete that evaluation and run it again"
-                )
-        if cases:
-            found[run.seed] = cases
-    return found
+
+def groups_of(cases: Cases) -> dict[str, str]:
+    """Task to its group; one that names none is a group of its own."""
+    return {one.task: one.group or one.task for some in cases.values() for one in some}
 
 
 def is_held_out(record: StudyRecord, split: str) -> bool:

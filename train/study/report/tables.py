@@ -48,11 +48,7 @@ class Tables:
 
 
 def study_tables(record: StudyRecord) -> Tables:
-    """All tables of a study.
-
-    Raises:
-        StudyError: an evaluation holds a reward that is no number.
-    """
+    """All tables of a study."""
     return Tables(
         arms=arm_rows(record),
         comparisons=comparison_rows(record),

@@ -7,17 +7,18 @@ sum; such slices are counted instead.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import fsum
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, cast
 
 from ...watch.series import stage_lengths
-from ..records import ArmRecord, RunRecord, StudyRecord, run_name
+from ..records import ArmRecord, RunRecord, StudyRecord, run_name, run_of
 from .progress import main_stage
 from .scores import splits_of
 
-State: TypeAlias = Literal["not run", "unfinished", "failed", "finished", "untrained"]
+State: TypeAlias = Literal["not in this edition", "not run", "unfinished", "failed", "finished", "untrained"]
+LEFT_OUT: State = "not in this edition"
 TRAIN = "train"
 _JOB = re.compile(r"(?P<run>.+-s\d+):(?P<kind>train|evaluate(?::.+)?)")
 _ENDS = ("stopped", "finished", "failed")
@@ -32,9 +33,11 @@ class TimeRow:
         arm, seed: which; an arm that begins from no other has the first seed alone.
         state: of its training. "failed" where the last word of the ledger on it is a failure, "unfinished" where it
             was begun and has no summary, "untrained" where there is nothing to train and something was evaluated.
-            Of an arm that is not trained "failed" is said of its evaluation.
+            Of an arm that is not trained "failed" is said of its evaluation. Where there is nothing, "not in this
+            edition" of an arm that the edition leaves out, and "not run" of others.
         evaluated, not_evaluated: splits of the study.
-        steps: optimiser steps done.
+        steps: optimiser steps done, of the main stage.
+        steps_planned: of that stage, by the recipe.
         seconds_per_step: the run's own median; None while it is not finished.
         train_seconds, evaluate_seconds: wall time of the slices that have an end.
         slices, open_slices: with and without an end.
@@ -49,6 +52,7 @@ class TimeRow:
     evaluated: tuple[str, ...]
     not_evaluated: tuple[str, ...]
     steps: int | None
+    steps_planned: int | None
     seconds_per_step: float | None
     train_seconds: float
     evaluate_seconds: float
@@ -62,11 +66,10 @@ class TimeRow:
 def time_rows(record: StudyRecord) -> list[TimeRow]:
     """A row per run of the grid in order of arms and seeds, whether it was run or not."""
     events = events_by_run(record.ledger)
-    splits = splits_of(record)
     return [
-        _row(arm, seed, _found(record, arm.name, seed), events.get(run_name(arm.name, seed), ()), splits)
+        _row(record, arm, seed, events.get(run_name(arm.name, seed), ()))
         for arm in record.arms
-        for seed in _seeds(record, arm)
+        for seed in _seeds(record, arm, events)
     ]
 
 
@@ -79,11 +82,10 @@ def events_by_run(ledger: Sequence[Event]) -> dict[str, list[Event]]:
     return found
 
 
-def _seeds(record: StudyRecord, arm: ArmRecord) -> list[int]:
-    """Seeds that the grid asks for, and those that there are."""
+def _seeds(record: StudyRecord, arm: ArmRecord, runs: Iterable[str]) -> list[int]:
+    """Seeds that the grid asks for, those of the ledger's runs, and those that there are."""
     asked = record.seeds if arm.start else record.seeds[:1]
-    events = events_by_run(record.ledger)
-    known = [seed for seed in {0, *record.seeds} if run_name(arm.name, seed) in events]
+    known = [found[1] for name in runs if (found := run_of(name)) is not None and found[0] == arm.name]
     return sorted({*asked, *known, *(run.seed for run in record.of_arm(arm.name))})
 
 
@@ -91,24 +93,27 @@ def _found(record: StudyRecord, arm: str, seed: int) -> RunRecord | None:
     return next((run for run in record.of_arm(arm) if run.seed == seed), None)
 
 
-def _row(arm: ArmRecord, seed: int, run: RunRecord | None, events: Sequence[Event], splits: Sequence[str]) -> TimeRow:
+def _row(record: StudyRecord, arm: ArmRecord, seed: int, events: Sequence[Event]) -> TimeRow:
+    run, splits = _found(record, arm.name, seed), splits_of(record)
     training = [event for event in events if _kind(event) == TRAIN]
     evaluating = [event for event in events if _kind(event) != TRAIN]
     evaluated = tuple(split for split in splits if run is not None and run.evaluations.get(split))
     summary = run.summary if run is not None else None
     pace = (summary or {}).get("seconds_per_step")
+    state = _state(arm, run, events, bool(evaluated))
     return TimeRow(
         arm=arm.name,
         seed=seed,
-        state=_state(arm, run, events, bool(evaluated)),
+        state=LEFT_OUT if state == "not run" and arm.name not in record.taken else state,
         evaluated=evaluated,
         not_evaluated=tuple(split for split in splits if split not in evaluated),
         steps=_steps(run),
+        steps_planned=_planned(run),
         seconds_per_step=float(pace) if isinstance(pace, int | float) else None,
         train_seconds=_seconds(training),
         evaluate_seconds=_seconds(evaluating),
         slices=sum(_ends(event) for event in events),
-        open_slices=sum(max(0, _open(events, job)) for job in dict.fromkeys(str(event.get("job")) for event in events)),
+        open_slices=sum(_open(events, job) for job in dict.fromkeys(str(event.get("job")) for event in events)),
         attempts=max((_attempt(event) for event in events), default=0),
         failures=tuple(f"{_kind(event)}: {event.get('message', '')}" for event in events if _failed(event)),
         said=tuple(str(event["message"]) for event in events if event.get("message") and not _failed(event)),
@@ -140,6 +145,12 @@ def _steps(run: RunRecord | None) -> int | None:
     return stage_lengths(run.lines).get(stage, 0) if stage is not None else None
 
 
+def _planned(run: RunRecord | None) -> int | None:
+    optim = run.recipe.get("optim") if run is not None else None
+    steps = cast("Mapping[str, object]", optim).get("steps") if isinstance(optim, Mapping) else None
+    return steps if isinstance(steps, int) else None
+
+
 def _kind(event: Event) -> str:
     """`train`, `evaluate`, or `evaluate:<split>` of one split alone."""
     match = _JOB.fullmatch(str(event.get("job")))
@@ -155,8 +166,12 @@ def _ends(event: Event) -> bool:
 
 
 def _open(events: Sequence[Event], job: str) -> int:
-    own = [event for event in events if event.get("job") == job]
-    return sum(event.get("event") == "started" for event in own) - sum(_ends(event) for event in own)
+    """Starts of a job without an end; an end whose start is not in the ledger closes nothing."""
+    found = 0
+    for event in events:
+        if event.get("job") == job:
+            found = found + 1 if event.get("event") == "started" else max(0, found - _ends(event))
+    return found
 
 
 def _attempt(event: Event) -> int:

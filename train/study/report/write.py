@@ -28,8 +28,7 @@ def write_study_report(folder: Path, out: Path) -> Path:
         `out/report.md`.
 
     Raises:
-        StudyError: `folder` holds no study, or an evaluation holds a reward that is no number.
-        MetricsError: a run's metrics are damaged.
+        StudyError: `folder` holds no study, or a file of it is damaged.
         ImportError: matplotlib is not installed.
     """
     record = read_study(folder)

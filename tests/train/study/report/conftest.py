@@ -32,6 +32,7 @@ class StudyFolder:
         seeds: Sequence[int] = (0, 1, 2),
         families: Sequence[tuple[str, Sequence[tuple[str, str]]]] = (),
         splits: Sequence[str] = ("val", "heldout"),
+        left_out: Sequence[str] = (),
     ) -> None:
         """`study.json`; arms are (name, recipe), "" for one that is not trained; all but `STARTS` begin from sft."""
         held = {
@@ -41,6 +42,7 @@ class StudyFolder:
                 {"name": n, "about": f"what {n} is", "recipe": r, "start": "" if n in STARTS else "sft"}
                 for n, r in arms
             ],
+            "taken": [name for name, _ in arms if name not in left_out],
             "seeds": list(seeds),
             "evaluation": {"val": 0, "heldout": 0, **dict.fromkeys(splits, 8), "seed": 7, "temperature": 1.0},
             "families": [{"name": n, "about": f"about {n}", "pairs": list(pairs)} for n, pairs in families],
@@ -70,7 +72,7 @@ class StudyFolder:
         self.write_lines(arm, seed, "metrics.jsonl", [*lines, *([{"summary": summary}] if summary else [])])
 
     def evaluate(self, arm: str, seed: int, split: str, rewards: Mapping[str, float], /, **values: object) -> None:
-        """An evaluation of these tasks; `values` are those of every case."""
+        """An evaluation of these tasks; `values` are those of every case. A task `x/1` is of the group `x`."""
         cases = [asdict(judged(task, split, reward)) | values for task, reward in rewards.items()]
         self.write_lines(arm, seed, f"evaluation-{split}.jsonl", cases)
 
@@ -95,6 +97,7 @@ def judged(task: str, split: str, reward: float) -> Judged:
     """A case with this reward."""
     return Judged(
         task=task,
+        group=task.partition("/")[0],
         split=split,
         composite=reward,
         parts={"accuracy": reward, "evidence": reward / 2, "composite": reward},
@@ -133,8 +136,8 @@ def summary_of(steps: int, mechanisms: Mapping[str, int], conditional: Sequence[
 
 
 def rewards(tasks: int, shift: float = 0.0) -> dict[str, float]:
-    """Task to reward."""
-    return {f"task-{at}": round((at * 37 % 11) / 11 * 0.8 + shift, 6) for at in range(tasks)}
+    """Task to reward, two tasks a group."""
+    return {f"row-{at // 2}/{at}": round((at * 37 % 11) / 11 * 0.8 + shift, 6) for at in range(tasks)}
 
 
 @pytest.fixture

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from medgym.train.study.report.effects import ComparisonRow, comparison_rows
-from medgym.train.watch.comparisons import holm, sign_flip_test
+from medgym.train.watch.comparisons import detectable_difference, holm, sign_flip_test
+from medgym.train.watch.intervals import paired_difference
 
 Make = Callable[..., Any]
 PAIR = [("f", [("sft", "grpo")])]
@@ -112,6 +113,31 @@ def test_what_cannot_be_compared_says_why(uneven: Any):
     assert rows["gspo", "val"].tasks == 6
     assert not rows["sft", "val"].held_out
     assert rows["sft", "heldout"].held_out
+
+
+def test_tasks_of_one_group_count_as_one_whole(make: Make):
+    study = make(ARMS, families=PAIR)
+    after = {"a/0": 0.3, "a/1": 0.1, "b/0": 0.5, "c/0": 0.2, "c/1": 0.2}
+    study.evaluate("sft", 0, "val", dict.fromkeys(after, 0.1))
+    study.evaluate("grpo", 0, "val", {**after, "d/0": 0.4})
+    row = only(study)
+    differences, groups = [0.2, 0.0, 0.4, 0.1, 0.1], ["a", "a", "b", "c", "c"]
+    found = paired_difference([0.1] * 5, list(after.values()), clusters=groups)
+    assert (row.tasks, row.groups) == (5, 3)
+    assert (row.tasks_low, row.tasks_high) == pytest.approx((found.low, found.high))
+    assert row.p == sign_flip_test(differences, clusters=groups)
+    assert row.detectable == pytest.approx(detectable_difference(differences, clusters=groups))
+    assert row.detectable != pytest.approx(detectable_difference(differences))
+
+
+def test_an_arm_that_the_edition_leaves_out_is_said_to_be(make: Make):
+    study = make([*ARMS, ("ppo", "ppo")], families=[("f", [("sft", "grpo"), ("sft", "ppo")])], left_out=["ppo"])
+    study.evaluate("sft", 0, "val", {"a": 0.3})
+    (waiting, left_out) = [row for row in comparison_rows(study.read()) if row.split == "val"]
+    assert (waiting.in_edition, waiting.not_run) == (True, "no evaluation of grpo")
+    assert (left_out.in_edition, left_out.not_run) == (False, "not in this edition: ppo")
+    study.evaluate("ppo", 0, "val", {"a": 0.4})  # by an earlier edition
+    assert comparison_rows(study.read())[1].not_run == ""
 
 
 def test_arms_with_no_task_in_common(make: Make):

@@ -4,7 +4,18 @@ from __future__ import annotations
 
 import pytest
 
-from medgym.train.study.report.markdown import duration, interval, number, points, probability, signed, table, text
+from medgym.train.study.report.markdown import (
+    duration,
+    interval,
+    listed,
+    number,
+    points,
+    probability,
+    signed,
+    span,
+    table,
+    text,
+)
 
 
 @pytest.mark.parametrize(
@@ -39,6 +50,13 @@ def test_figures():
 )
 def test_durations(seconds: float, written: str):
     assert duration(seconds) == written
+
+
+def test_lists_and_spans():
+    assert listed(["a_b", "c*"]) == r"a_b, c\*"
+    assert listed([]) == ""
+    assert span([4]) == span([4, 4]) == "4"
+    assert span([4, 5, 9]) == "4 to 9"
 
 
 def test_a_table():

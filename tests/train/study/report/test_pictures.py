@@ -49,7 +49,7 @@ def test_looks_of_thirty_five_arms_differ():
 def test_what_was_logged_is_drawn_and_the_rest_is_named(uneven: Any, tmp_path: Path):
     drawn = draw(uneven, tmp_path / "plots")
     assert {name for name, one in drawn.items() if not one.drawn} == {"validation"}
-    assert drawn["validation"].why_not == "no run logged `val_reward`"
+    assert drawn["validation"].missing == ("val_reward",)
     assert drawn["reward_parts"].missing == tuple(
         f"clinical/{part}" for part in ("process", "format", "coherence", "assertion")
     )

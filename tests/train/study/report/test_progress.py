@@ -78,6 +78,15 @@ def test_the_ends_of_a_short_run_do_not_overlap(make: Make, steps: int, averaged
     assert (row.averaged, row.begin, row.end) == (averaged, begin, end)
 
 
+@pytest.mark.parametrize(("stage", "told"), [("sft", ["entropy", "loss"]), ("rl", ["entropy"])])
+def test_the_loss_is_told_of_supervised_stages_only(make: Make, stage: str, told: list[str]):
+    study = make([("x", "x")])
+    study.train(
+        "x", 0, [{"stage": stage, "step": 1, "entropy": 1.0, "loss": 0.5}], algorithm=["grpo", "sft"][stage == "sft"]
+    )
+    assert [row.metric for row in dynamics_rows(study.read())] == told
+
+
 def test_a_metric_is_told_over_the_steps_that_logged_it(make: Make):
     study = make([("grpo", "grpo")])
     margin = [{"stage": "rl", "step": step, "opd/hint_margin": None if step % 2 else 1.0} for step in range(1, 9)]

@@ -89,7 +89,33 @@ def test_seeds_beyond_those_asked_for_are_listed(make: Make):
     study = make([("base", ""), ("grpo", "grpo")], seeds=[1])
     study.evaluate("base", 1, "val", {"a": 0.1})
     study.train("grpo", 0, [])
-    assert list(rows_of(study)) == [("base", 1), ("grpo", 0), ("grpo", 1)]
+    study.train("grpo", 7, [])
+    study.event("failed", "grpo-s12:train", seconds=3.0, message="no memory")
+    assert list(rows_of(study)) == [("base", 1), ("grpo", 0), ("grpo", 1), ("grpo", 7), ("grpo", 12)]
+    assert rows_of(study)["grpo", 12].state == "failed"
+    assert remarks_on(study.read()) == [
+        f"grpo-s{seed} has a seed that the edition does not name; it is in the tables." for seed in (0, 7)
+    ]
+
+
+def test_arms_that_the_edition_leaves_out_are_not_said_to_be_missing(make: Make):
+    study = make([("sft", "sft"), ("grpo", "grpo"), ("ppo", "ppo")], seeds=[0, 1], left_out=["grpo", "ppo"])
+    study.train("ppo", 0, [], summary={"steps": 4})  # by an earlier edition
+    states = {f"{arm}-s{seed}": row.state for (arm, seed), row in rows_of(study).items()}
+    assert states == {
+        "sft-s0": "not run",
+        **{f"grpo-s{seed}": "not in this edition" for seed in (0, 1)},
+        "ppo-s0": "finished",
+        "ppo-s1": "not in this edition",
+    }
+
+
+def test_steps_are_told_with_those_of_the_recipe(make: Make):
+    study = make([("grpo", "grpo")], seeds=[0])
+    study.train("grpo", 0, [{"stage": "rl", "step": 3, "entropy": 1.0}])
+    assert (rows_of(study)["grpo", 0].steps, rows_of(study)["grpo", 0].steps_planned) == (3, None)
+    study.write_lines("grpo", 0, "recipe.json", [{"algorithm": "grpo", "optim": {"steps": 60}}])
+    assert (rows_of(study)["grpo", 0].steps, rows_of(study)["grpo", 0].steps_planned) == (3, 60)
 
 
 def test_an_arm_that_begins_from_no_other_is_run_with_the_first_seed(make: Make):
@@ -126,6 +152,14 @@ def test_remarks_name_evaluations_that_are_not_whole(uneven: Any):
         "gspo-s0 was evaluated on 6 of the 8 tasks of val.",
         "gspo-s1 was evaluated on 5 of the 8 tasks of val.",
     ]
+
+
+def test_an_end_without_a_start_closes_no_other_slice(make: Make):
+    study = make([("grpo", "grpo")], seeds=[0])
+    for kind in ("stopped", "stopped", "started", "started", "stopped", "started"):
+        study.event(kind, "grpo-s0:train", seconds=1.0)
+    row = rows_of(study)["grpo", 0]
+    assert (row.slices, row.open_slices) == (3, 2)  # one was killed, one is under way
 
 
 @pytest.mark.parametrize("kind", ["note", "started"])

@@ -68,16 +68,18 @@ def test_nothing_says_when_or_where_it_was_made(written: Any):
 
 def test_every_arm_and_every_pair_is_on_the_page(written: Any):
     page = (written[1] / "report.md").read_text("utf-8")
-    grid = page.split("## Arms of the grid")[1].split("\n## ")[0]
+    grid = page.split("## Runs\n")[1].split("\n## ")[0]
     for arm in ("base", "sft", "grpo", "opd", "gspo", "ppo"):
         assert f"| {arm} | what {arm} is |" in grid
     assert "s2: **failed**, 3 steps, not evaluated" in grid
     assert "s1: **unfinished**, 7 steps, not evaluated" in grid
     assert "s0: **not run**<br>s1: **not run**<br>s2: **not run**" in grid
     assert "s0: untrained, evaluated on val, heldout" in grid
-    assert "| ppo | not evaluated |" in page
-    assert "| ppo less grpo | not run: no evaluation of ppo |" in page
-    assert "| gspo less grpo | 6 in common of 6 and 8 |" in page
+    assert "Not evaluated: ppo." in page
+    assert "Not evaluated: opd, gspo, ppo." in page
+    assert "Not compared: ppo less grpo (no evaluation of ppo), opd less grpo on heldout (no evaluation of opd)" in page
+    assert "| grpo less sft | val | 8 (4) | +0.100 |" in page
+    assert "| gspo less grpo | val | 6 (3), in common of 6 and 8 |" in page
     assert "gspo-s1 was evaluated on 5 of the 8 tasks of val." in page
 
 
@@ -89,12 +91,13 @@ def test_the_page_says_what_the_study_is_and_what_failed(written: Any):
     assert "| torch | 2.13.0 |" in page
     assert r"| opd-s2:train | 2 | RuntimeError: out of memory \| &lt;b&gt; |" in page
     assert "Held out: conditions or fact rows that nothing was trained on." in page
-    assert "- **opd s0: hints is on and never fired.**" in page
-    assert "- **opd s1: hints is on and has not fired yet, in a run that is not finished.**" in page
+    assert "- **opd-s0: hints is on and never fired.**" in page
+    assert "- **opd-s1: hints is on and has not fired yet, in a run that is not finished.**" in page
     assert "resampling is on" not in page
     assert "Runs without mechanisms: sft-s0." in page
-    assert "*Validation while training: left out, no run logged `val_reward`.*" in page
-    assert "| grpo | 5 min 02 s | 1 min 00 s | 6 min 02 s |" in page
+    assert "Left out, since no run has logged them in the stage `rl`: Validation while training.\n" in page
+    assert "| grpo | 3 | 5 min 02 s | 1 min 00 s | 6 min 02 s |" in page
+    assert "over tasks, those of one fact row or condition resampled together" in page
 
 
 def test_links_and_tables_hold(written: Any):
@@ -117,7 +120,7 @@ def test_tables_hold_every_digit(written: Any):
         assert line["difference"] == ("" if row.difference is None else repr(row.difference))
         assert line["held_out"] == ("yes" if row.held_out else "no")
     arms = rows_of(out / "tables" / "arms.csv")
-    assert {"parts/accuracy", "cases_with/evidence", "composite_of_seed/s2"} <= set(arms[0])
+    assert {"parts/accuracy", "cases_with/evidence", "composite_of_seed/s2", "groups"} <= set(arms[0])
     times = {(line["arm"], line["seed"]): line for line in rows_of(out / "tables" / "time.csv")}
     assert times["opd", "2"]["failures"] == "train: RuntimeError: out of\nmemory | <b>"
     assert times["base", "0"]["evaluated"] == "val | heldout"
@@ -138,10 +141,25 @@ def test_an_earlier_picture_that_is_no_longer_true_goes(uneven: Any, tmp_path: P
 def test_a_study_that_has_only_begun_has_a_report(make: Make, tmp_path: Path):
     study = make([("base", ""), ("grpo", "grpo")], families=[("f", [("base", "grpo")])])
     page = write_study_report(study.folder, tmp_path / "out").read_text("utf-8")
-    assert "Of 4 runs: 4 not run." in page
-    assert "| grpo less base | not run: no evaluation of base and grpo |" in page
+    assert "Runs: 4, of them 4 not run." in page
+    assert "Not compared: grpo less base (no evaluation of base and grpo)." in page
+    assert "Left out, since no run has logged them in a supervised stage: Loss of supervised arms.\n" in page
+    assert "No policy has been evaluated yet." in page
+    assert "|" not in page.split("## In short")[1].split("## Runs")[0]  # no table of nothing
     assert "No failure is in the ledger." in page
     assert rows_of(tmp_path / "out" / "tables" / "mechanisms.csv") == []
+
+
+def test_arms_that_the_edition_leaves_out_are_named_once_as_such(make: Make, tmp_path: Path):
+    arms = [("sft", "sft"), ("grpo", "grpo"), ("gspo", "gspo")]
+    study = make(arms, seeds=[0], families=[("f", [("sft", "grpo"), ("sft", "gspo")])], left_out=["gspo"])
+    page = write_study_report(study.folder, tmp_path / "out").read_text("utf-8")
+    assert "The edition takes 2 of the 3 arms of the grid, with seed 0. Runs: 2, of them 2 not run." in page
+    assert "Not in this edition: gspo (what gspo is)." in page
+    assert "Not in this edition: gspo less sft." in page
+    assert "| gspo |" not in page
+    states = {line["arm"]: line["state"] for line in rows_of(tmp_path / "out" / "tables" / "time.csv")}
+    assert states == {"sft": "not run", "grpo": "not run", "gspo": "not in this edition"}
 
 
 def test_half_a_character_of_a_cut_message_is_written(make: Make, tmp_path: Path):
