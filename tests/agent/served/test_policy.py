@@ -176,13 +176,13 @@ def test_a_local_policy_batches_what_is_under_way_at_once(
     LlamaForCausalLM(config).save_pretrained(tmp_path)
     tokenizer.save_pretrained(tmp_path)
     sizes: list[int] = []
-    generate = Sampler.generate
+    take = Sampler._take
 
-    def counted(self: Sampler, requests: Any) -> Any:
-        sizes.append(len(requests))
-        return generate(self, requests)
+    def counted(self: Sampler, rows: Any, logits: Any) -> None:
+        sizes.append(len(rows))
+        take(self, rows, logits)
 
-    monkeypatch.setattr(Sampler, "generate", counted)
+    monkeypatch.setattr(Sampler, "_take", counted)
     runs: list[list[Trajectory]] = []
     for concurrency in (1, 4):
         options = PolicyOptions(max_new_tokens=12, threads=1, dtype="float32", concurrency=concurrency)
