@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from ..models import Student
 
 BLOCK = 64  # episodes that are finished together
+AT_ONCE = 32  # episodes under way, at least: reading and writing in large batches is what makes it fast
 PATIENCE = 60.0  # seconds that a batch waits for an episode that is in a tool
 STAGE = "evaluation"
 
@@ -76,9 +77,10 @@ def evaluate(
         if recipe.model.keep_memory:
             keep_freed_memory()
         student = load_student(recipe, say=say)
+        at_once = max(AT_ONCE, recipe.rollout.concurrency)
         producer = RolloutProducer(
             student.loaded,
-            recipe.rollout,
+            recipe.rollout.model_copy(update={"concurrency": at_once}),
             seed=seed,
             suite=recipe.tasks.suite,
             literature=recipe.tasks.literature or None,

@@ -50,7 +50,8 @@ class RollingBatcher:
         max_batch: most answers at once.
         max_waiting: most requests that wait for a place.
         company: how many callers take part, those whose answers are being sampled included. Nothing is then sampled
-            while one of them is busy elsewhere and there is a place for it, so that all share every forward pass.
+            while one of them is busy elsewhere and there is a place for it, so that all share every forward pass; and
+            a large batch is filled up when an eighth of it is free, since each time all its caches are copied.
         patience: seconds to wait for company. Where batches must not depend on timing, more than any tool takes.
 
     Use it as a context manager, or call `close`.
@@ -137,6 +138,8 @@ class RollingBatcher:
     def _arrivals(self, running: int) -> list[tuple[SampleRequest, _Done]]:
         """Requests for the free places; those that nobody waits for any more are dropped here."""
         found: list[tuple[SampleRequest, _Done]] = []
+        if self._company is not None and running and self._max_batch - running < self._max_batch // 8:
+            return found
         self._running = [future for future in self._running if not future.done()]
         until = time.monotonic() + self._patience
         while running + len(found) < self._max_batch and (job := self._await(running + len(found), until)) is not None:

@@ -279,3 +279,36 @@ def test_streams_that_share_batches_go_on_from_their_caches(loaded: LoadedModel,
     assert max(prefills[1:]) <= 11  # the last sampled id and at most ten new ones
     fresh = Sampler(loaded.model, loaded.chat_format)
     assert together == [play(fresh, number, None) for number in range(members)]
+
+
+def test_a_large_batch_is_filled_up_when_an_eighth_is_free() -> None:
+    """With company; and at the end, when few are left, everybody is let in at once."""
+    free: list[int] = []
+
+    class Stepping(Counting):
+        """One of the answers under way ends at each step, the longest-running first."""
+
+        def run(self, arrivals: Any) -> None:
+            running: list[tuple[SampleRequest, Any]] = []
+            while True:
+                new = arrivals(len(running))
+                if new and running:
+                    free.append(16 - len(running))
+                running += new
+                if not running:
+                    return
+                asked, done = running.pop(0)
+                done(SampleOutput((asked.seed,), (-1.0,), "stop"))
+
+    left = [20]
+    with RollingBatcher(Stepping(), max_batch=16, company=lambda: left[0], patience=30.0) as batcher:
+
+        def episode(number: int) -> int:
+            said = [batcher.submit(one(100 * number + turn)).ids[0] for turn in range(5)]
+            left[0] -= 1
+            return len(said)
+
+        with ThreadPoolExecutor(20) as pool:
+            assert sum(pool.map(episode, range(20))) == 100
+    assert free
+    assert min(free) == 2
