@@ -143,7 +143,7 @@ class _Work:
         self.jobs = jobs_of(stored_edition(out))
         self.ledger = Ledger(out)
         self.running: list[_Running] = []
-        self.interrupted = False
+        self.ending = False
 
     def run(self) -> Outcome:
         """Until everything is done, the time is up, or Ctrl-C."""
@@ -168,7 +168,7 @@ class _Work:
     def _begin(self) -> bool:
         """Start what there is room and time for; whether anything was started."""
         left = self.end - time.monotonic()
-        if left < 1.5 * self._notice() or any(one.asked for one in self.running):
+        if self.ending or left < 1.5 * self._notice():
             return False
         busy = {one.job.name for one in self.running}
         runs = {one.job.run for one in self.running}  # a run's folder has one job at a time
@@ -237,6 +237,7 @@ class _Work:
         return min(_LAST + _SHORTEST + 1.5 * longest, self.allowed / 3)
 
     def _stop(self) -> None:
+        self.ending = True
         for one in self.running:
             if not one.asked:
                 one.asked = True

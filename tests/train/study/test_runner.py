@@ -135,6 +135,26 @@ def test_it_returns_in_time_and_goes_on(study: Path, monkeypatch: pytest.MonkeyP
     assert work(study, minutes=0.5).finished == 6
 
 
+def test_nothing_begins_once_jobs_were_asked_to_stop(study: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Slow steps are asked to stop early, and what is left of the time then is no time to begin in."""
+    monkeypatch.setattr(runner, "_SHORTEST", 0.2)
+    monkeypatch.setattr(runner, "_LAST", 0.2)
+    scripted(monkeypatch, seconds=60.0)
+    metrics = study / "sft-s0" / "metrics.jsonl"
+
+    def step() -> None:
+        for _ in range(3):
+            time.sleep(1.5)
+            metrics.parent.mkdir(exist_ok=True)
+            metrics.write_text("")
+
+    steps = threading.Thread(target=step)
+    steps.start()
+    work(study, minutes=0.15)
+    steps.join()
+    assert [event["event"] for event in Ledger(study).events] == ["started", "stopped"]
+
+
 def test_a_killed_job_of_a_stopped_study_is_no_failure(study: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A job that does not stop in time is killed, and is gone on with as if it had been stopped."""
     deaf = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(60)"
