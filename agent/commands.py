@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, get_args
 
 import typer
 from rich.table import Table
@@ -12,7 +12,7 @@ from rich.table import Table
 from ..env.domain import find_task, load_domain
 from ..env.domain_ids import domain_names
 from ..env.literature import case_literature
-from ..env.task import Task
+from ..env.task import Split, Task
 from ..tools.cache import state_root
 from ..tools.console import CommandError, Output
 from .play import PlaySettings, new_play, resume_play, unfinished
@@ -23,6 +23,7 @@ PolicyName = Annotated[
     str, typer.Option("--policy", help="expert, random, do-nothing, human, openai:MODEL, local:PATH ...")
 ]
 Out = Annotated[Path | None, typer.Option("--out", help="Folder for trajectories; default: runs/<policy>.")]
+OnlySplit = Annotated[str | None, typer.Option("--split", help="Only cases of it: train, val, test or heldout.")]
 Suite = Annotated[str, typer.Option("--suite", help="Frozen suite of tasks.")]
 Seed = Annotated[int, typer.Option("--seed", help="Picks the case and seeds the policy.")]
 Guided = Annotated[bool, typer.Option("--guided", help="local: decode under the grammar of the shelf's schemas.")]
@@ -77,7 +78,7 @@ def _pick(domain: str | None, task: str | None, suite: str, seed: int, split: st
     tasks = load_domain(domain or domain_names()[0]).tasks(suite)
     tasks = tuple(one for one in tasks if split in (None, one.split))
     if not tasks:
-        raise CommandError(f"no task of split {split!r}")
+        raise CommandError(f"no task in suite {suite} of split {split!r}: one of {', '.join(get_args(Split))}")
     return random.Random(seed).choice(tasks)
 
 
@@ -88,6 +89,7 @@ def play(
     patient: Annotated[str, typer.Option("--patient", help="Who answers as the patient: rule or human.")] = "rule",
     seed: Seed = 0,
     suite: Suite = "v1",
+    split: OnlySplit = None,
     guided: Guided = False,
     max_turns: MaxTurns = None,
     max_new_tokens: Tokens = 512,
@@ -117,7 +119,7 @@ def play(
         finished = resume_play(root, resume, output, cache_dir)
     else:
         options = policy_options(guided, max_new_tokens, temperature, base_url, tokenizer, dtype, threads, cache_dir)
-        chosen = _pick(domain, task, suite, seed)
+        chosen = _pick(domain, task, suite, seed, split)
         folder = out_folder(out, policy)
         place = checked_literature(literature)
         settings = PlaySettings(

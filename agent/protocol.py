@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias, TypedDict, cast
 from ..env.action import Call, message_parts, write_call
 from ..env.briefing import CALLS, PROTOCOL, PromptForm, cut_middle, tool_list
 from ..tools.spec import signature_of
+from .policies.packaged import folder_of
 from .recorder import conversation_ids
 
 if TYPE_CHECKING:
@@ -84,7 +85,7 @@ def form_for(policy: str, brief: bool = False) -> PromptForm:
         ProtocolError: its `protocol.json` is not what training writes.
     """
     kind, _, folder = policy.partition(":")
-    form = form_of_policy(Path(folder)) if kind == "local" else PromptForm()
+    form = form_of_policy(folder_of(folder)) if kind == "local" else PromptForm()
     return replace(form, brief=True) if brief else form
 
 

@@ -26,7 +26,7 @@ RecipeName = Annotated[str | None, typer.Option("--recipe", help="A shipped reci
 Overrides = Annotated[list[str] | None, typer.Option("--set", help="section.key=value; may be given again.")]
 Out = Annotated[Path | None, typer.Option("--out", help="Folder of the run; default: runs/train/<name>-s<seed>.")]
 Resume = Annotated[Path | None, typer.Option("--resume", help="Go on with the run in this folder.")]
-ModelPath = Annotated[str | None, typer.Option("--model", help="The student: tiny, smollm2, or a folder.")]
+ModelPath = Annotated[str | None, typer.Option("--model", help="The student: tiny, smollm2, trained, or a folder.")]
 Seed = Annotated[int | None, typer.Option("--seed", help="Seed of everything that is drawn.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Show settings, batches, memory and time; run nothing.")]
 Processes = Annotated[

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from ..agent.chat_format import ChatFormat
 from ..agent.policies.local import LoadedModel, MissingExtraError, load_model
+from ..agent.policies.packaged import folder_of
 from ..env.briefing import PROTOCOL
 from ..tools.bars import no_progress_bars
 from .curriculum import served_form
@@ -97,7 +98,7 @@ def load_student(
     tell = say or logger.info
     path = recipe.model.path
     spec = str(tiny_folder(recipe, cache, tell).absolute()) if path == TINY else path
-    below = _adapter_base(Path(spec))
+    below = _adapter_base(folder_of(spec))
     loaded = load_model(spec, dtype=recipe.model.dtype, device=device, base=below, cache_dir=cache, progress=tell)
     model = cast("PreTrainedModel | PeftModel", loaded.model)
     base = _named(below or spec)

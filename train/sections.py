@@ -30,7 +30,8 @@ class Model(Section):
     """The student.
 
     Attributes:
-        path: `tiny` (random, made on the spot), `smollm2`, a Hugging Face folder, or an adapter folder to go on from.
+        path: `tiny` (random, made on the spot), `smollm2`, a Hugging Face folder, or an adapter to go on from: its
+            folder, or `trained`, the one that comes with medgym.
         dtype: of the base weights; LoRA weights are always float32.
         lora_rank: 0 trains all parameters.
         lora_alpha: scale of the adapter; None takes twice the rank.

@@ -12,6 +12,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import cast
 
+from ..agent.policies.packaged import folder_of
 from .recipe import Recipe
 
 
@@ -105,7 +106,7 @@ def shape_of(recipe: Recipe) -> Shape | None:
 
 
 def _shape_at(path: str) -> Shape | None:
-    folder = Path(path)
+    folder = folder_of(path)
     if (folder / "adapter_config.json").is_file():
         named = _json(folder / "adapter_config.json").get("base_model_name_or_path")
         inside = folder / "base"

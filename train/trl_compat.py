@@ -107,7 +107,7 @@ def score_labelled_only() -> None:
     """Have the output head computed where there is a label, on a CPU too.
 
     TRL does so on devices with Triton and takes every position elsewhere, for those that recompile on a new shape. A
-    CPU does not, and the head of a 135M model is a third of a training step; labels are a quarter of the positions.
+    CPU does not, and the head of a 135M model was a quarter of an SFT step (py-spy), of which a fifth is left.
     """
     held: Any = trl_utils
     held._use_triton = _scores_labelled

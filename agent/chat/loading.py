@@ -28,8 +28,9 @@ def load_policy(
     """A policy as a LangChain chat model.
 
     Args:
-        source: a folder that training wrote (or any model or adapter folder, or `smollm2`), which is loaded into
-            this process; or the address of a server, with or without `/v1`.
+        source: a folder that training wrote (or any model or adapter folder, `smollm2`, or `trained`, the adapter
+            that comes with medgym), which is loaded into this process; or the address of a server, with or without
+            `/v1`.
         model: which of a server's models; default: its adapter, or its only model.
         api_key: of the server.
         settings: of the chat model: `temperature`, `max_tokens`, `top_p`, `seed`, `stop` ...; for a folder also

@@ -93,7 +93,7 @@ class ChatLocalPolicy(ChatServedPolicy):
         """Load a policy.
 
         Args:
-            spec: a model folder, an adapter folder, or `smollm2`.
+            spec: a model folder, an adapter folder, `smollm2` or `trained`.
             base: the base model of an adapter, where it was moved.
             cache_dir: where packaged models are kept.
             dtype: `float32`, `bfloat16`, or `auto`.

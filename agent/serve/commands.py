@@ -31,7 +31,7 @@ RecordFile = Annotated[
 DomainName = Annotated[str | None, typer.Option("--domain", help="--record: whose tools; --openenv: only its cases.")]
 LiteratureFolder = Annotated[Path | None, typer.Option("--literature", help="--mcp: another literature.")]
 LogRecord = Annotated[bool, typer.Option("--log-record", help="--mcp: let the log show what stands in the record.")]
-PolicyFolder = Annotated[str | None, typer.Option("--policy", help="Folder of a model or adapter, or smollm2.")]
+PolicyFolder = Annotated[str | None, typer.Option("--policy", help="Folder of a model or adapter, smollm2 or trained.")]
 EngineName = Annotated[str | None, typer.Option("--engine", help="vllm or transformers; default: vllm if it is there.")]
 ServedName = Annotated[str, typer.Option("--name", help="What requests call the policy.")]
 Base = Annotated[str | None, typer.Option("--base", help="Base model of an adapter, where it was moved.")]

@@ -16,6 +16,7 @@ from typing import cast
 from ...env.briefing import PromptForm
 from ..policies.local.loading import resolve_policy
 from ..policies.local.smollm2 import Progress
+from ..policies.packaged import folder_of
 from ..protocol import form_of_policy
 from ..protocol_template import protocol_template
 
@@ -78,10 +79,10 @@ class PolicyFiles:
 def policy_files(
     spec: str, *, base: str | None = None, cache_dir: Path | None = None, progress: Progress | None = None
 ) -> PolicyFiles:
-    """The files of a policy: a folder, or `smollm2`.
+    """The files of a policy: a folder, or a packaged one.
 
     Args:
-        spec: a model folder, an adapter folder, or `smollm2`.
+        spec: a model folder, an adapter folder, `smollm2` or `trained`.
         base: the base model of an adapter, where it is not where its configuration says.
         cache_dir: where packaged models are kept once converted.
         progress: told before each long step.
@@ -90,7 +91,7 @@ def policy_files(
         FileNotFoundError: no such policy, or no such base.
         ValueError: the adapter's base is itself an adapter, or a file of the policy is damaged.
     """
-    _json(Path(spec) / "adapter_config.json")  # so that a damaged one is named
+    _json(folder_of(spec) / "adapter_config.json")  # so that a damaged one is named
     below, adapter = resolve_policy(spec, base, cache_dir, progress)
     own = adapter if adapter is not None else below
     words = own if (own / "tokenizer.json").is_file() else below

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from ...agent.policies.local import RollingBatcher
 from ...agent.policies.local.request import Engine
+from ...agent.policies.local.rolling import PATIENCE
 from ...agent.policies.served import ServedEngine
 from ..models import STUDENT
 from ..ranks import this_process
@@ -31,7 +32,12 @@ SERVED = "served"
 
 @contextmanager
 def open_engine(
-    run: Run, student: Student, producer: RolloutProducer, model: object | None = None
+    run: Run,
+    student: Student,
+    producer: RolloutProducer,
+    model: object | None = None,
+    *,
+    patience: float = PATIENCE,
 ) -> Generator[Engine]:
     """An engine for one rollout; its caches go with it, since the weights will change. Called on every process.
 
@@ -40,6 +46,7 @@ def open_engine(
         student: tokenizer and model.
         producer: plays the episodes; a batch waits for those of them that are still busy.
         model: the model to sample from, where a trainer has wrapped or gathered it.
+        patience: seconds that a batch in this process waits for an episode that is in a tool.
     """
     from ...agent.policies.local.sampler import Sampler
 
@@ -49,7 +56,8 @@ def open_engine(
             yield engine
         return
     sampler = Sampler(cast("CausalModel", model or student.model), student.chat_format)
-    with RollingBatcher(sampler, max_batch=settings.concurrency, company=producer.playing) as engine:
+    at_once = producer.settings.concurrency
+    with RollingBatcher(sampler, max_batch=at_once, company=producer.playing, patience=patience) as engine:
         yield engine
 
 

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
+from ...agent.policies.packaged import folder_of
 from ...tools.console import ENVIRONMENT, FINDING, CommandError, Output, leave
 from ..recipe import RESOLVED_FILE, RecipeError, load_recipe
 from .grid import Edition, load_edition
@@ -40,10 +41,8 @@ def run(
         raise CommandError('a study trains: pip install "medgym[train]"', ENVIRONMENT) from error
     output = Output(as_json)
     try:
-        chosen = (
-            _edition(edition, arms, seeds) if edition or arms or seeds or not (out / STUDY_FILE).is_file() else None
-        )
-        prepare(chosen or stored_edition(out), out)
+        named = edition or arms or seeds or not (out / STUDY_FILE).is_file()
+        prepare(_edition(edition, arms, seeds) if named else stored_edition(out), out)
         outcome = run_study(out, slots=slots, minutes=minutes, say=output.note)
     except (StudyError, RecipeError) as error:
         raise CommandError(str(error)) from error
@@ -105,7 +104,7 @@ def pack(
 
 @study.command("evaluate")
 def evaluate_policy(
-    policy: Annotated[str, typer.Option("--policy", help="Folder of a trained policy, or smollm2 with --recipe.")],
+    policy: Annotated[str, typer.Option("--policy", help="Folder of a policy, trained, or smollm2 with --recipe.")],
     out: Annotated[Path, typer.Option("--out", help="File that takes a line per case.")],
     recipe: Annotated[str | None, typer.Option("--recipe", help="Prompts and limits; default: the policy's.")] = None,
     overrides: Annotated[list[str] | None, typer.Option("--set", help="section.key=value over the recipe.")] = None,
@@ -121,7 +120,7 @@ def evaluate_policy(
     except ImportError as error:
         raise CommandError('measuring a trained policy needs: pip install "medgym[train]"', ENVIRONMENT) from error
     output = Output(as_json)
-    named = recipe or str(Path(policy) / RESOLVED_FILE)
+    named = recipe or str(folder_of(policy) / RESOLVED_FILE)
     if recipe is None and not Path(named).is_file():
         raise CommandError(f"{policy} holds no {RESOLVED_FILE}: say with --recipe how it is prompted")
     if out.exists():

@@ -7,20 +7,18 @@ not depend on timing: on one kind of machine, with one number of threads, the fi
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
-from collections.abc import Callable, Generator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
 
-from ...agent.policies.local.request import Engine
 from ...env.task import Task
 from ..cases import draw_cases
 from ..curriculum import served_form
 from ..memory import keep_freed_memory
-from ..recipe import Recipe
+from ..recipe import Recipe, to_json
 from ..rollout.producer import EpisodePlan, RolloutProducer
 from ..rollout.row import RolloutRow
 from ..rollout.serving import open_engine
@@ -29,9 +27,6 @@ from ..watch.log import FILE_NAME as METRICS_FILE
 from ..watch.log import MetricsLog
 from ..watch.rollouts import DIMENSIONS, MALFORMED, calls_by_turn
 from .records import Judged
-
-if TYPE_CHECKING:
-    from ..models import Student
 
 BLOCK = 64  # episodes that are finished together
 AT_ONCE = 32  # episodes under way, at least: reading and writing in large batches is what makes it fast
@@ -60,8 +55,9 @@ def evaluate(
         tasks: the cases, in the order of `evaluation_cases`.
         seed: of sampling.
         temperature: of sampling.
-        out: the file; it appears when all cases are done, and is not made again. Until then `.part` beside it holds the
-            whole blocks that are finished, and a later call goes on with it.
+        out: the file; it appears when all cases are done, and is not made again. Until then a
+            `.part` beside it holds the whole blocks that are finished, and a later call with the same policy, cases,
+            seed and temperature goes on with it.
         say: told of progress.
 
     Raises:
@@ -69,8 +65,8 @@ def evaluate(
     """
     if out.is_file():
         return [Judged(**json.loads(line)) for line in out.read_text("utf-8").splitlines()]
-    part = out.with_name(f"{out.name}.part")
-    done = _finished(part, tasks)
+    part = _part(out, recipe, tasks, seed, temperature)
+    done = _finished(part, len(tasks))
     if len(done) < len(tasks):
         from ..models import load_student
 
@@ -90,7 +86,7 @@ def evaluate(
         run = Run(recipe, out.parent, MetricsLog(out.parent / METRICS_FILE, writes=False))
         for first in range(len(done), len(tasks), BLOCK):
             plans = [EpisodePlan(task, STAGE, 0, first + at) for at, task in enumerate(tasks[first : first + BLOCK])]
-            with _engine(run, student, producer, len(plans)) as engine:
+            with open_engine(run, student, producer, patience=PATIENCE) as engine:
                 rows = producer.play(plans, engine, temperature=temperature)
             judged = [judged_row(plan.task, row) for plan, row in zip(plans, rows, strict=True)]
             with part.open("a", encoding="utf-8") as file:
@@ -104,33 +100,21 @@ def evaluate(
     return done
 
 
-def _finished(part: Path, tasks: Sequence[Task]) -> list[Judged]:
+def _part(out: Path, recipe: Recipe, tasks: Sequence[Task], seed: int, temperature: float) -> Path:
+    """Where the finished blocks of exactly this measurement lie: another policy or seed never goes on with them."""
+    said = json.dumps([to_json(recipe), [task.id for task in tasks], seed, temperature], sort_keys=True)
+    digest = hashlib.blake2b(said.encode(), digest_size=8).hexdigest()
+    return out.with_name(f"{out.name}.{digest}.part")
+
+
+def _finished(part: Path, count: int) -> list[Judged]:
     """The whole blocks of an earlier call; a block that was being written is cut off."""
     if not part.is_file():
         return []
     lines = [line for line in part.read_text("utf-8").splitlines(keepends=True) if line.endswith("\n")]
-    whole = len(lines) if len(lines) == len(tasks) else len(lines) // BLOCK * BLOCK
-    kept = [Judged(**json.loads(line)) for line in lines[:whole]]
-    if [one.task for one in kept] != [task.id for task in tasks[:whole]]:
-        whole, kept = 0, []
+    whole = len(lines) if len(lines) == count else len(lines) // BLOCK * BLOCK
     part.write_text("".join(lines[:whole]), encoding="utf-8")
-    return kept
-
-
-@contextmanager
-def _engine(run: Run, student: Student, producer: RolloutProducer, episodes: int) -> Generator[Engine]:
-    """The recipe's server; or the model in this process, in batches that do not depend on timing."""
-    if run.recipe.rollout.engine == "vllm":
-        with open_engine(run, student, producer) as engine:
-            yield engine
-        return
-    from ...agent.policies.local import RollingBatcher
-    from ...agent.policies.local.sampler import CausalModel, Sampler
-
-    sampler = Sampler(cast("CausalModel", student.model), student.chat_format)
-    batch = min(producer.settings.concurrency, episodes)
-    with RollingBatcher(sampler, max_batch=batch, company=producer.playing, patience=PATIENCE) as engine:
-        yield engine
+    return [Judged(**json.loads(line)) for line in lines[:whole]]
 
 
 def judged_row(task: Task, row: RolloutRow) -> Judged:

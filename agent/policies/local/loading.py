@@ -1,6 +1,7 @@
 """From a name or folder to a model that can be sampled from: weights, tokenizer, chat format.
 
-Takes a Hugging Face folder, a PEFT adapter folder (its base is found the same way) or `smollm2`; downloads nothing.
+Takes a Hugging Face folder, a PEFT adapter folder (its base is found the same way), `smollm2` or `trained`, the
+adapter that comes with medgym; downloads nothing.
 Also settles dtype, device and the number of threads. torch, transformers and peft are imported here and only on call.
 """
 
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias, cast
 
 from ....tools.bars import no_progress_bars
 from ...chat_format import ChatFormat, ChatTokenizer
+from ..packaged import TRAINED, folder_of
 from .request import MissingExtraError
 from .smollm2 import Progress, smollm2_folder
 
@@ -59,7 +61,7 @@ def load_model(
     """Load a policy for `LocalChatModel`.
 
     Args:
-        spec: a model folder (config.json), an adapter folder (adapter_config.json), or `smollm2`.
+        spec: a model folder (config.json), an adapter folder (adapter_config.json), `smollm2` or `trained`.
         dtype: `auto` takes bfloat16 for bfloat16 weights where the processor computes in it, else float32.
         threads: torch's thread count for this process; `auto` tries one and all cores for two seconds, None leaves it.
         device: torch device; None takes cuda where there is one, else cpu.
@@ -114,7 +116,7 @@ def resolve_policy(
     """The model folder, and the adapter folder if `spec` is one; for arguments and errors see `load_model`."""
     if spec == SMOLLM2:
         return smollm2_folder(Path(cache_dir) if cache_dir is not None else _user_cache(), progress), None
-    folder = Path(spec)
+    folder = folder_of(spec)
     if (folder / "adapter_config.json").is_file():
         named = json.loads((folder / "adapter_config.json").read_text("utf-8")).get("base_model_name_or_path")
         if named is not None and Path(str(named)).resolve() == folder.resolve() and base is None:
@@ -129,7 +131,8 @@ def resolve_policy(
     if (folder / "config.json").is_file():
         return folder, None
     raise FileNotFoundError(
-        f"{os.fspath(spec)!r} is no folder with a config.json or an adapter_config.json, and not {SMOLLM2!r}"
+        f"{os.fspath(spec)!r} is no folder with a config.json or an adapter_config.json, "
+        f"and neither {SMOLLM2!r} nor {TRAINED!r}"
     )
 
 
@@ -151,7 +154,7 @@ def _load(folder: Path, adapter: Path | None, dtype: str, device: str) -> tuple[
         try:
             from peft import PeftModel
         except ImportError as error:
-            raise MissingExtraError(f"the adapter {adapter}", "pip install peft") from error
+            raise MissingExtraError(f"the adapter {adapter}", _LOCAL) from error
         model = cast("Any", PeftModel).from_pretrained(model, adapter)
     model = model.to(device)
     model.eval()

@@ -180,7 +180,7 @@ class _Weights:
         try:
             from peft import PeftConfig, get_peft_model
         except ImportError as error:
-            raise MissingExtraError(f"the adapter {folder}", "pip install peft") from error
+            raise MissingExtraError(f"the adapter {folder}", 'pip install "medgym[local]"') from error
         with self._lock:
             try:
                 if not self._wrapped:  # with weights that change nothing, so that a failure can be undone

@@ -162,7 +162,7 @@ def test_missing_packages(folder: Path, tmp_path: Path, monkeypatch: pytest.Monk
     adapter = adapter_of(folder, tmp_path / "adapter")
     with monkeypatch.context() as patch:
         patch.setitem(sys.modules, "peft", None)
-        with pytest.raises(MissingExtraError, match="pip install peft"):
+        with pytest.raises(MissingExtraError, match=r"medgym\[local\]"):
             load_model(adapter)
     with monkeypatch.context() as patch:
         patch.setitem(sys.modules, "torch", None)

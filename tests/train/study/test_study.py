@@ -130,3 +130,15 @@ def test_a_policy_measured_again_gives_the_same_figures(study: Path, tmp_path: P
     assert first.returncode == 0, first.stderr
     assert (tmp_path / "1.jsonl").read_text() == (study / "grpo-s0" / "evaluation-val.jsonl").read_text()
     assert "is there already" in medgym(*command, "--out", tmp_path / "1.jsonl").stderr
+
+
+def test_another_policy_never_goes_on_with_blocks_that_were_cut_off(study: Path, tmp_path: Path) -> None:
+    """A measurement that was killed leaves its blocks beside the file; those of another are not taken for them."""
+    out = tmp_path / "e.jsonl"
+    command = ("study", "evaluate", "--split", "val", "--n", 4, "--out", out)
+    assert medgym(*command, "--policy", study / "grpo-s0" / "policy").returncode == 0
+    own = out.read_text()
+    out.rename(tmp_path / "e.jsonl.0123456789abcdef.part")
+    assert medgym(*command, "--policy", study / "sft-s0" / "policy").returncode == 0
+    assert out.read_text() == (study / "sft-s0" / "evaluation-val.jsonl").read_text()
+    assert (tmp_path / "e.jsonl.0123456789abcdef.part").read_text() == own
