@@ -1,4 +1,4 @@
-"""Attention of one new id per stream: keys and values copied for every query head, and not, in the same run.
+"""Attention of new ids, one per stream or a prompt: keys and values copied for every query head, and not, in one run.
 
 `python benchmarks/decode_attention.py --json` prints milliseconds per layer for both ways and their ratio, in bfloat16
 and float32 (medians; the heads of SmolLM2-135M: nine in three groups of width 64).
@@ -33,15 +33,16 @@ def median_ms(call: Callable[[], Any]) -> float:
     return statistics.median(taken)
 
 
-def compare(dtype: torch.dtype, streams: int, length: int) -> dict[str, float]:
+def compare(dtype: torch.dtype, streams: int, length: int, new: int) -> dict[str, float]:
     """Both ways on the same random tensors."""
     layer: Any = SimpleNamespace(num_key_value_groups=HEADS // GROUPS, is_causal=True)
-    query = torch.randn(streams, HEADS, 1, WIDTH, dtype=dtype)
+    query = torch.randn(streams, HEADS, new, WIDTH, dtype=dtype)
     keys, values = (torch.randn(streams, GROUPS, length, WIDTH, dtype=dtype) for _ in range(2))
-    mask = torch.ones(streams, 1, 1, length, dtype=torch.bool)
+    mask = torch.ones(streams, 1, new, length, dtype=torch.bool).tril(length - new)
     mask[:, :, :, : length // 10] = False
-    copied = median_ms(lambda: sdpa_attention_forward(layer, query, keys, values, mask))
-    grouped = median_ms(lambda: grouped_attention(layer, query, keys, values, mask))
+    with torch.no_grad():
+        copied = median_ms(lambda: sdpa_attention_forward(layer, query, keys, values, mask))
+        grouped = median_ms(lambda: grouped_attention(layer, query, keys, values, mask))
     return {"copied_ms": copied, "grouped_ms": grouped, "ratio": copied / grouped}
 
 
@@ -51,9 +52,10 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--streams", type=int, default=16)
     parser.add_argument("--length", type=int, default=1200)
+    parser.add_argument("--new", type=int, default=1, help="ids per stream that are fed at once")
     options = parser.parse_args()
     figures = {
-        str(dtype).removeprefix("torch."): compare(dtype, options.streams, options.length)
+        str(dtype).removeprefix("torch."): compare(dtype, options.streams, options.length, options.new)
         for dtype in (torch.bfloat16, torch.float32)
     }
     print(json.dumps(figures) if options.json else figures)

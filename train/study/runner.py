@@ -12,11 +12,12 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from filelock import FileLock, Timeout
 
@@ -136,6 +137,16 @@ def child_command(out: Path, job: Job) -> list[str]:
     return [sys.executable, "-m", "medgym.train.study.child", str(out), job.name, str(os.getpid())]
 
 
+def _both_interrupt() -> Mapping[signal.Signals, Any]:
+    """Ctrl-C and SIGTERM raise KeyboardInterrupt, also where a shell in the background ignores them; what was before.
+
+    Batch systems end their jobs by SIGTERM. Only the main thread may say so; elsewhere nothing is changed.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return {}
+    return {one: signal.signal(one, signal.default_int_handler) for one in (signal.SIGINT, signal.SIGTERM)}
+
+
 class _Work:
     def __init__(self, out: Path, slots: int, end: float, say: Say) -> None:
         self.out, self.slots, self.end, self.say = out, slots, end, say
@@ -146,7 +157,8 @@ class _Work:
         self.ending = False
 
     def run(self) -> Outcome:
-        """Until everything is done, the time is up, or Ctrl-C."""
+        """Until everything is done, the time is up, or Ctrl-C or SIGTERM comes."""
+        before = _both_interrupt()
         try:
             while self._begin() or self.running:
                 self._collect()
@@ -163,6 +175,8 @@ class _Work:
                 time.sleep(_POLL)
         finally:
             self._kill()
+            for number, handler in before.items():
+                signal.signal(number, handler)
         return self._outcome()
 
     def _begin(self) -> bool:

@@ -1,9 +1,8 @@
-"""Grouped-query attention of one new id on a CPU, without copying keys and values for every query head.
+"""Grouped-query attention while sampling on a CPU, without copying keys and values for every query head.
 
 transformers repeats keys and values up to the number of query heads, for all positions, in every layer and at every
-sampled id, wherever a batch is padded. One id needs no causal order within itself, so that the query heads of a group
-can stand where query positions do: the same sums without the copies (`benchmarks/decode_attention.py`). All else is
-transformers' own attention.
+sampled id, wherever a batch is padded: not every device's kernel takes groups beside a mask. The CPU's does, with the
+same sums (`benchmarks/decode_attention.py`). All else is transformers' own attention.
 """
 
 # transformers is typed in part.
@@ -46,20 +45,14 @@ def grouped_attention(
     Returns:
         (rows, new positions, heads, width), and None.
     """
-    rows, heads, new, width = query.shape
-    groups = key.shape[1]
-    if new > 1 or heads == groups or kwargs.get("position_bias") is not None:
+    grouped = query.shape[1] != key.shape[1] and attention_mask is not None
+    if not grouped or torch.is_grad_enabled() or kwargs.get("position_bias") is not None:
         forward = cast("Any", sdpa_attention_forward)
         return forward(module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **kwargs)
     found = torch.nn.functional.scaled_dot_product_attention(
-        query.reshape(rows, groups, heads // groups, width),
-        key,
-        value,
-        attn_mask=attention_mask,
-        dropout_p=dropout,
-        scale=scaling,
+        query, key, value, attn_mask=attention_mask, dropout_p=dropout, scale=scaling, enable_gqa=True
     )
-    return found.reshape(rows, 1, heads, width), None
+    return found.transpose(1, 2).contiguous(), None
 
 
 def use_grouped_attention(model: object) -> bool:

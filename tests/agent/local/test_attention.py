@@ -1,4 +1,4 @@
-"""Attention of one new id without copies of keys and values: the same numbers as transformers' own."""
+"""Attention while sampling without copies of keys and values: the same numbers as transformers' own."""
 
 from __future__ import annotations
 
@@ -68,21 +68,22 @@ def test_keys_are_not_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
     plain = torch.nn.functional.scaled_dot_product_attention
 
     def spy(query: Any, key: Any, *rest: Any, **named: Any) -> Any:
-        heads.append((query.shape[2], key.shape[1]))
+        heads.append((query.shape[1], key.shape[1]))
         return plain(query, key, *rest, **named)
 
     monkeypatch.setattr(torch.nn.functional, "scaled_dot_product_attention", spy)
     decoded(model, padded=True)
-    assert heads[:2] == [(8, 6)] * 2  # the prompt: transformers' own
-    assert heads[2:] == [(3, 2)] * 6
+    assert heads == [(6, 2)] * 8  # two layers; the prompt and three ids
 
 
 def test_a_training_pass_is_transformers_own() -> None:
     plain, grouped = made("llama", 3), made("llama", 3)
     use_grouped_attention(grouped)
     ids = torch.arange(20).reshape(2, 10)
+    mask = torch.ones(2, 10, dtype=torch.long)
+    mask[1, :4] = 0
     for model in (plain, grouped):
-        model(input_ids=ids, labels=ids).loss.backward()
+        model(input_ids=ids, attention_mask=mask, labels=ids).loss.backward()
     for one, other in zip(plain.parameters(), grouped.parameters(), strict=True):
         assert torch.equal(one.grad, other.grad)
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import sys
 import threading
 import time
@@ -162,6 +164,26 @@ def test_a_killed_job_of_a_stopped_study_is_no_failure(study: Path, monkeypatch:
     began = time.monotonic()
     assert work(study, minutes=0.1).pending == 6
     assert time.monotonic() - began < 6.5
+    assert [event["event"] for event in Ledger(study).events] == ["started", "stopped"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_stops_it_in_order(study: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals) -> None:
+    """What batch systems and Ctrl-C send, also where a shell has the background ignore it."""
+    scripted(monkeypatch, seconds=30.0)
+
+    def send() -> None:
+        while not (study / "calls.jsonl").is_file():
+            time.sleep(0.02)
+        os.kill(os.getpid(), number)
+
+    before = signal.signal(number, signal.SIG_IGN)
+    try:
+        threading.Thread(target=send).start()
+        assert work(study).pending == 6
+        assert signal.getsignal(number) is signal.SIG_IGN
+    finally:
+        signal.signal(number, before)
     assert [event["event"] for event in Ledger(study).events] == ["started", "stopped"]
 
 
