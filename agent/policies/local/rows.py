@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import torch
 from torch import Tensor
+from transformers.cache_utils import DynamicCache
 
-from .caches import Layers, StreamCache, as_past, stacked
+from .caches import StreamCache
 from .guided import GuideState
+from .layers import Layers, as_past, layers_of, picked, seated, stacked
 from .request import SampleOutput, SampleRequest, TopLogprobs
 
 if TYPE_CHECKING:
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from .sampler import KeyValueCache
 
 _PADDING = 32
+_WORTH_A_COPY = 4  # when one of so many rows is of no use
 
 Done: TypeAlias = "Callable[[SampleOutput | Exception], None]"
 """Told how one answer ended, in the sampling thread; must be quick and must not raise."""
@@ -29,7 +32,7 @@ Done: TypeAlias = "Callable[[SampleOutput | Exception], None]"
 
 @dataclass(slots=True)
 class Row:
-    """One answer while it is being sampled."""
+    """One answer while it is being sampled. `kept`: what it has fed is held, or was not to be, after it has ended."""
 
     request: SampleRequest
     prompt: list[int]
@@ -42,6 +45,7 @@ class Row:
     top: list[TopLogprobs] = field(default_factory=list[TopLogprobs])
     finish: FinishReason | None = None
     error: Exception | None = None
+    kept: bool = False
 
     def fail(self, error: Exception) -> None:
         """End this row alone; the rest of the batch goes on."""
@@ -108,13 +112,45 @@ def joined(parts: Sequence[tuple[Layers, Batch]]) -> Batch:
     """One batch of several."""
     batches = [batch for _, batch in parts]
     if len(batches) == 1:
+        if type(batches[0].past) is DynamicCache:  # which copies everything for each new position
+            batches[0].past = as_past(parts[0][0])
         return batches[0]
-    layers = stacked([layers for layers, _ in parts])
-    assert layers is not None
     width = max(batch.mask.shape[1] for batch in batches)
     masks = [torch.nn.functional.pad(batch.mask, (width - batch.mask.shape[1], 0)) for batch in batches]
     rows = [row for batch in batches for row in batch.rows]
-    return Batch(rows, as_past(layers), torch.cat(masks), torch.cat([batch.last for batch in batches]))
+    past = stacked([layers for layers, _ in parts])
+    return Batch(rows, past, torch.cat(masks), torch.cat([batch.last for batch in batches]))
+
+
+def seat(batch: Batch, new: Batch) -> bool:
+    """Put the rows of `new` where others have ended; whether that can be done without copying the rest.
+
+    It cannot where there are too few places, or so many that dropping them is worth a copy.
+    """
+    layers = layers_of(new.past)
+    places = [at for at, row in enumerate(batch.rows) if row.finish is not None]
+    empty = len(places) - len(new.rows)
+    if layers is None or not 0 <= empty * _WORTH_A_COPY <= len(batch.rows):
+        return False
+    taken = places[: len(new.rows)]
+    mask = seated(batch.past, batch.mask, taken, batch.going, layers, new.mask)
+    if mask is None:
+        return False
+    batch.mask = mask
+    for at, row, last in zip(taken, new.rows, new.last, strict=True):
+        batch.rows[at] = row
+        batch.last[at] = last
+    return True
+
+
+def drop_ended(batch: Batch) -> None:
+    """Go on without the rows that have ended, where caches can be taken apart and any row goes on."""
+    layers, going = layers_of(batch.past), batch.going
+    if layers is None or not going or len(going) == len(batch.rows):
+        return
+    batch.past, batch.mask = picked(layers, batch.mask, going)
+    batch.last = batch.last[torch.tensor(going, device=batch.last.device)]
+    batch.rows = [batch.rows[at] for at in going]
 
 
 def right_mask(lengths: Sequence[int]) -> Tensor:

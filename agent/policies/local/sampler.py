@@ -2,7 +2,7 @@
 
 Owns batching with left padding, per-request random numbers, which streams go on from their key-value caches, and the
 log-prob that is recorded: float32 log-softmax of the model's own logits at `scored_at`, before grammar, temperature
-and top_p. Layout of caches is in `caches`, a batch's rows in `rows`, the draw in `draws`. Knows nothing of messages.
+and top_p. Layout of caches is in `layers`, a batch's rows in `rows`, the draw in `draws`. Knows nothing of messages.
 Needs torch.
 """
 
@@ -17,11 +17,12 @@ from typing import TYPE_CHECKING, Protocol, TypeAlias
 import torch
 from torch import Tensor
 
-from .caches import HeldCaches, Layers, StreamCache, as_past, common_beginning, layers_of, picked, row_of, stacked
+from .caches import HeldCaches, StreamCache, common_beginning
 from .draws import draw, likeliest
 from .guided import GuidedMasker
+from .layers import Layers, layers_of, row_of, stacked
 from .request import ContextLengthError, SampleOutput, SampleRequest, TopLogprobs
-from .rows import Batch, Done, Feed, Row, chunks, joined, right_mask
+from .rows import Batch, Done, Feed, Row, chunks, drop_ended, joined, right_mask, seat
 
 if TYPE_CHECKING:
     from ...chat_format import ChatFormat
@@ -165,14 +166,19 @@ class Sampler:
     def _admit(self, running: Sequence[Batch], new: Sequence[Arrival]) -> list[Batch]:
         """The batches with the new rows; one batch if the caches can be joined."""
         for batch in running:
-            self._retire(batch, batch.going)  # the new rows may go on from streams that have just ended
+            self._keep_ended(batch)  # the new rows may go on from streams that have just ended
         rows: list[Row] = []
         for request, done in new:
             try:
                 rows.append(self._row(request, done))
             except ValueError as error:  # its own fault
                 done(error)
-        together = [*running, *self._prefill(self._feeds(rows))]
+        fed = list(self._prefill(self._feeds(rows)))
+        if len(running) == len(fed) == 1 and seat(running[0], fed[0]):
+            return [running[0]]
+        for batch in running:
+            drop_ended(batch)
+        together = [*(batch for batch in running if batch.going), *fed]
         parts = [(layers_of(batch.past), batch) for batch in together]
         known = [(layers, batch) for layers, batch in parts if layers is not None]
         opaque = [batch for layers, batch in parts if layers is None]
@@ -234,7 +240,7 @@ class Sampler:
         device = self.model.device
         width = max(map(len, fresh))
         pad = self.chat_format.turn_end
-        layers = stacked([None if cache is None else cache.layers for cache in known])
+        past = stacked([None if cache is None else cache.layers for cache in known], width)
         old = right_mask([0 if cache is None else len(cache.fed) for cache in known])
         mask = torch.cat([old, right_mask([len(ids) for ids in fresh])], 1).to(device)
         positions = (mask.cumsum(1) - 1).clamp(min=0)
@@ -242,7 +248,7 @@ class Sampler:
             input_ids=torch.tensor([[pad] * (width - len(ids)) + ids for ids in fresh], device=device),
             attention_mask=mask,
             position_ids=positions[:, old.shape[1] :],
-            past_key_values=None if layers is None else as_past(layers),
+            past_key_values=past,
             use_cache=True,
             logits_to_keep=1,
         )
@@ -252,25 +258,24 @@ class Sampler:
         """Sample one id for every row that has not ended; whether any is left. Caches of ended rows are kept."""
         going = batch.going
         if 2 * len(going) <= len(batch.rows):
-            self._retire(batch, going)
+            self._keep_ended(batch)
+            drop_ended(batch)
         if going:
             self._step(batch)
         return bool(going)
 
-    def _retire(self, batch: Batch, going: list[int]) -> None:
-        """Keep the caches of rows that have ended and go on without those rows."""
+    def _keep_ended(self, batch: Batch) -> None:
+        """Hold the caches of rows that have ended, for the streams to go on from."""
         layers = layers_of(batch.past)
         if layers is None:
             return
         for at, row in enumerate(batch.rows):
-            if row.finish is not None and row.error is None and row.request.owner is not None:
+            if row.finish is None or row.kept:
+                continue
+            row.kept = True
+            if row.error is None and row.request.owner is not None:
                 fed = [*row.prompt, *row.ids[:-1]]
                 self._caches.keep(row.request.owner, StreamCache(fed, row_of(layers, batch.mask, at)))
-        if going:
-            layers, batch.mask = picked(layers, batch.mask, going)
-            batch.past = as_past(layers)
-            batch.last = batch.last[torch.tensor(going, device=batch.last.device)]
-            batch.rows = [batch.rows[at] for at in going]
 
     def _step(self, batch: Batch) -> None:
         """One id for every row that has not ended; the others are fed their last id again, masked."""

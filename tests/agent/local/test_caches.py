@@ -1,4 +1,4 @@
-"""Held key-value caches: what is recalled, what two lists share, how rows are stacked and taken out."""
+"""Held key-value caches: what is recalled, what two lists share."""
 
 from __future__ import annotations
 
@@ -6,20 +6,9 @@ import random
 
 import pytest
 import torch
-from transformers.cache_utils import Cache, DynamicCache, DynamicLayer, DynamicSlidingWindowLayer
 
-from medgym.agent.policies.local.caches import (
-    HeldCaches,
-    Layers,
-    StreamCache,
-    as_past,
-    common_beginning,
-    layers_of,
-    picked,
-    row_of,
-    shared_length,
-    stacked,
-)
+from medgym.agent.policies.local.caches import HeldCaches, StreamCache, common_beginning, shared_length
+from medgym.agent.policies.local.layers import Layers
 
 
 class Owner:
@@ -91,54 +80,3 @@ def test_bounds_drop_the_oldest() -> None:
     assert held.nbytes == 2 * one
     held.keep(owners[2], cache([*range(50)]))
     assert held.nbytes == 0
-
-
-def test_rows_come_out_as_they_went_in() -> None:
-    batch = stacked([layers(3), None, layers(5, 10)])
-    assert batch is not None
-    assert batch[0][0][:, 0, :, 0].tolist() == [[0, 0, 0, 1, 2], [0, 0, 0, 0, 0], [10, 11, 12, 13, 14]]
-    mask = torch.tensor([[0, 0, 1, 1, 1], [0, 0, 0, 0, 0], [1, 1, 1, 1, 1]])
-    for (keys, values), (old_keys, old_values) in zip(row_of(batch, mask, 0), layers(3), strict=True):
-        assert torch.equal(keys, old_keys)
-        assert torch.equal(values, old_values)
-    holes = torch.tensor([[0, 0, 1, 0, 1], [0, 0, 0, 0, 0], [1, 0, 0, 1, 0]])
-    assert row_of(batch, holes, 2)[0][0].flatten().tolist() == [10, 13]
-    fewer, left = picked(batch, mask, [0])
-    assert left.tolist() == [[1, 1, 1]]
-    assert fewer[0][0].flatten().tolist() == [0, 1, 2]
-    assert stacked([None, None]) is None
-
-
-def test_appending_never_writes_into_what_was_given() -> None:
-    given = layers(200)
-    past = as_past(given)
-    assert isinstance(past, Cache)
-    start = 200
-    for count in (1, 49, 49, 500):
-        for at, (keys, values) in enumerate(layers(count, start)):
-            seen, _ = past.update(keys, values, at)
-            assert seen.flatten().tolist() == [number + 0.5 * at for number in range(start + count)]
-        start += count
-        assert past.get_seq_length() == start
-    found = layers_of(past)
-    assert found is not None
-    assert found[1][1].flatten().tolist() == [-number - 0.5 for number in range(799)]
-    assert torch.equal(given[0][0], layers(200)[0][0])
-
-
-def test_only_full_attention_is_taken_apart() -> None:
-    assert layers_of(None) is None
-    states = torch.zeros(1, 1, 4, 1)
-    full = DynamicCache()
-    for at in range(2):
-        full.update(states, states, at)
-    found = layers_of(full)
-    assert found is not None
-    assert len(found) == 2
-    mixed = Cache(layers=[DynamicLayer(), DynamicSlidingWindowLayer(sliding_window=3)])
-    for at in range(2):
-        mixed.update(states, states, at)
-    assert layers_of(mixed) is None
-    partly = Cache(layers=[DynamicLayer(), DynamicLayer()])  # as where layers share keys and values
-    partly.update(states, states, 0)
-    assert layers_of(partly) is None

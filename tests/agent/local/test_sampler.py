@@ -11,6 +11,8 @@ import pytest
 import torch
 
 from medgym.agent.policies.local import ContextLengthError, LoadedModel, SampleOutput, SampleRequest
+from medgym.agent.policies.local import sampler as sampling
+from medgym.agent.policies.local.rows import seat
 from medgym.agent.policies.local.sampler import Sampler
 
 
@@ -283,6 +285,43 @@ def test_mixed_batches_give_what_a_full_pass_gives(chatml: LoadedModel, kind: st
                 assert output.ids == fresh.ids
                 assert output.finish_reason == fresh.finish_reason
     assert len({output.ids for _, outputs in played for output in outputs}) > 10
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_who_takes_the_place_of_another_gets_what_a_full_pass_gives(
+    chatml: LoadedModel, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ten streams of three turns, four at once; each turn comes as soon as another has ended."""
+    loaded = build(kind, chatml)
+    seats: list[bool] = []
+    monkeypatch.setattr(sampling, "seat", lambda *given: seats.append(seat(*given)) or seats[-1])
+    streams = {number: (prompt(20 + 31 * number, number), Owner()) for number in range(10)}
+    waiting = [(number, turn) for turn in range(3) for number in streams]
+    done: list[tuple[SampleRequest, SampleOutput]] = []
+
+    def request_of(number: int, turn: int) -> SampleRequest:
+        ids, owner = streams[number]
+        return SampleRequest(list(ids), 4 + (7 * number + 3 * turn) % 11, seed=10 * turn + number, owner=owner)
+
+    def arrivals(running: int) -> list[Any]:
+        came = []
+        while waiting and running + len(came) < 4:
+            number, turn = waiting.pop(0)
+            request = request_of(number, turn)
+
+            def told(outcome: Any, request: SampleRequest = request, number: int = number) -> None:
+                assert isinstance(outcome, SampleOutput)
+                done.append((request, outcome))
+                streams[number][0].extend([*outcome.ids, *prompt(5 + 9 * number, number)])
+
+            came.append((request, told))
+        return came
+
+    Sampler(loaded.model, loaded.chat_format).run(arrivals)
+    assert len(done) == 30
+    for request, output in done:
+        check_logprobs(loaded, request, output)
+    assert sum(seats) > 10
 
 
 @pytest.mark.parametrize("kind", ["llama", "lora"])
