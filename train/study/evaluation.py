@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+from ...agent.policies.packaged import folder_of
 from ...env.task import Task
 from ..cases import draw_cases
 from ..curriculum import served_form
@@ -65,7 +66,7 @@ def evaluate(
     """
     if out.is_file():
         return [Judged(**json.loads(line)) for line in out.read_text("utf-8").splitlines()]
-    part = _part(out, recipe, tasks, seed, temperature)
+    part = blocks_file(out, recipe, tasks, seed, temperature)
     done = _finished(part, len(tasks))
     if len(done) < len(tasks):
         from ..models import load_student
@@ -100,9 +101,13 @@ def evaluate(
     return done
 
 
-def _part(out: Path, recipe: Recipe, tasks: Sequence[Task], seed: int, temperature: float) -> Path:
-    """Where the finished blocks of exactly this measurement lie: another policy or seed never goes on with them."""
-    said = json.dumps([to_json(recipe), [task.id for task in tasks], seed, temperature], sort_keys=True)
+def blocks_file(out: Path, recipe: Recipe, tasks: Sequence[Task], seed: int, temperature: float) -> Path:
+    """Where the finished blocks of exactly this measurement lie: other weights or seeds never go on with them."""
+    weights: list[str] = []
+    for held in sorted(folder_of(recipe.model.path).glob("*.safetensors")):
+        with held.open("rb") as file:
+            weights.append(hashlib.file_digest(file, "blake2b").hexdigest())
+    said = json.dumps([to_json(recipe), weights, [task.id for task in tasks], seed, temperature], sort_keys=True)
     digest = hashlib.blake2b(said.encode(), digest_size=8).hexdigest()
     return out.with_name(f"{out.name}.{digest}.part")
 

@@ -168,15 +168,19 @@ class _Work:
                     self._kill()
                 time.sleep(_POLL)
         except KeyboardInterrupt:
-            self.say("stopping after the steps that are under way; once more leaves at once")
+            if before:
+                signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a batch system may say it to every process, and again
+            self.say("stopping after the steps that are under way; Ctrl-C leaves at once")
             self._stop()
             while self.running:
                 self._collect()
+                if time.monotonic() > self.end - min(_LAST, self.allowed / 12):
+                    self._kill()
                 time.sleep(_POLL)
         finally:
             self._kill()
             for number, handler in before.items():
-                signal.signal(number, handler)
+                signal.signal(number, handler or signal.SIG_DFL)  # None: it was not Python's
         return self._outcome()
 
     def _begin(self) -> bool:

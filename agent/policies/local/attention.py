@@ -1,8 +1,8 @@
 """Grouped-query attention while sampling on a CPU, without copying keys and values for every query head.
 
 transformers repeats keys and values up to the number of query heads, for all positions, in every layer and at every
-sampled id, wherever a batch is padded: not every device's kernel takes groups beside a mask. The CPU's does, with the
-same sums (`benchmarks/decode_attention.py`). All else is transformers' own attention.
+sampled id, wherever a batch is padded: not every device's kernel takes groups beside a mask. The CPU's does since torch
+2.9, with the same sums (`benchmarks/decode_attention.py`). All else is transformers' own attention.
 """
 
 # transformers is typed in part.

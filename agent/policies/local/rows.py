@@ -125,10 +125,12 @@ def joined(parts: Sequence[tuple[Layers, Batch]]) -> Batch:
 def seat(batch: Batch, new: Batch) -> bool:
     """Put the rows of `new` where others have ended; whether that can be done without copying the rest.
 
-    It cannot where there are too few places, or so many that dropping them is worth a copy.
+    It cannot where there are too few places, or so many that dropping them is worth a copy. What the ended rows have
+    fed must be held already (`Row.kept`): it is written over.
     """
     layers = layers_of(new.past)
     places = [at for at, row in enumerate(batch.rows) if row.finish is not None]
+    assert all(batch.rows[at].kept for at in places)
     empty = len(places) - len(new.rows)
     if layers is None or not 0 <= empty * _WORTH_A_COPY <= len(batch.rows):
         return False

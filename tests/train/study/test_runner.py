@@ -173,13 +173,14 @@ def test_a_signal_stops_it_in_order(study: Path, monkeypatch: pytest.MonkeyPatch
     scripted(monkeypatch, seconds=30.0)
 
     def send() -> None:
-        while not (study / "calls.jsonl").is_file():
+        until = time.monotonic() + 30
+        while not (study / "calls.jsonl").is_file() and time.monotonic() < until:
             time.sleep(0.02)
         os.kill(os.getpid(), number)
 
     before = signal.signal(number, signal.SIG_IGN)
     try:
-        threading.Thread(target=send).start()
+        threading.Thread(target=send, daemon=True).start()
         assert work(study).pending == 6
         assert signal.getsignal(number) is signal.SIG_IGN
     finally:

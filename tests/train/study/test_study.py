@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,6 +15,8 @@ from typing import Any
 
 import pytest
 
+from medgym.train.recipe import load_recipe
+from medgym.train.study.evaluation import blocks_file, evaluate, evaluation_cases
 from medgym.train.study.grid import EDITIONS
 from medgym.train.study.records import read_study
 
@@ -132,13 +135,24 @@ def test_a_policy_measured_again_gives_the_same_figures(study: Path, tmp_path: P
     assert "is there already" in medgym(*command, "--out", tmp_path / "1.jsonl").stderr
 
 
-def test_another_policy_never_goes_on_with_blocks_that_were_cut_off(study: Path, tmp_path: Path) -> None:
-    """A measurement that was killed leaves its blocks beside the file; those of another are not taken for them."""
+def test_finished_blocks_belong_to_one_measurement(study: Path, tmp_path: Path) -> None:
+    """What a call that was killed leaves beside the file is gone on with by the same policy, cases and luck only."""
+    policy = tmp_path / "policy"
+    shutil.copytree(study / "grpo-s0" / "policy", policy)
+    recipe = load_recipe(str(policy / "recipe.json"), model__path=str(policy))
+    cases = evaluation_cases(recipe, "val", 4, 0)
     out = tmp_path / "e.jsonl"
-    command = ("study", "evaluate", "--split", "val", "--n", 4, "--out", out)
-    assert medgym(*command, "--policy", study / "grpo-s0" / "policy").returncode == 0
-    own = out.read_text()
-    out.rename(tmp_path / "e.jsonl.0123456789abcdef.part")
-    assert medgym(*command, "--policy", study / "sft-s0" / "policy").returncode == 0
-    assert out.read_text() == (study / "sft-s0" / "evaluation-val.jsonl").read_text()
-    assert (tmp_path / "e.jsonl.0123456789abcdef.part").read_text() == own
+
+    def place(count: int = 4, seed: int = 0, temperature: float = 1.0) -> Path:
+        return blocks_file(out, recipe, cases[:count], seed, temperature)
+
+    places = [place(), place(count=3), place(seed=1), place(temperature=0.5)]
+    assert place() == places[0]
+    held = (study / "sft-s0" / "evaluation-val.jsonl").read_text()
+    places[0].write_text(held)  # another's, so that it shows who was asked
+    judged = evaluate(recipe, cases, seed=0, temperature=1.0, out=out)
+    assert out.read_text() == held
+    assert [one.task for one in judged] == [task.id for task in cases]
+    weights = next(policy.glob("*.safetensors"))
+    weights.write_bytes(weights.read_bytes()[:-1] + b"x")
+    assert len({*places, place()}) == 5
