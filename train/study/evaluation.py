@@ -29,7 +29,7 @@ from ..watch.log import MetricsLog
 from ..watch.rollouts import DIMENSIONS, MALFORMED, calls_by_turn
 from .records import Judged
 
-BLOCK = 64  # episodes that are finished together
+BLOCK = 256  # episodes that are finished together: each block ends with a few that take long, in small batches
 AT_ONCE = 32  # episodes under way, at least: reading and writing in large batches is what makes it fast
 PATIENCE = 60.0  # seconds that a batch waits for an episode that is in a tool
 STAGE = "evaluation"
