@@ -1,10 +1,12 @@
-# make demo: a real small language model works a case with the tools. make test: everything that CI runs.
+# make demo: a small language model that this code trained works a case with the tools; SEED=n takes another one.
+# make test: everything that CI runs.
 # make serve-cpu: an environment with vLLM's CPU build, whose pins differ from the main one's (mcp 2, older fastapi).
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 SERVE := .venv-serve-cpu
+SEED ?= 7
 
 .PHONY: demo test quick lint serve-cpu clean
 .DEFAULT_GOAL := demo
@@ -38,9 +40,9 @@ $(SERVE)/.ready: pyproject.toml constraints-serve-cpu.txt
 serve-cpu: $(SERVE)/.ready
 
 demo: $(VENV)/.local
-	@echo "== SmolLM2-135M works a case; guided decoding keeps its calls valid, nothing makes them wise"
-	@$(BIN)/medgym play --policy local:smollm2 --guided --brief --domain clinical_diagnosis --seed 7 \
-		--max-turns 8 --max-new-tokens 64 --temperature 0.7 --out runs/demo
+	@echo "== SmolLM2-135M, trained by this code (agent/policies/trained), works a case of a kind that it never saw"
+	@$(BIN)/medgym play --policy local:trained --domain medical_qa --split heldout --seed $(SEED) \
+		--max-new-tokens 256 --temperature 0.3 --out runs/demo
 
 test: $(VENV)/.dev
 	@echo "== ruff, pyright, all tests"
