@@ -46,7 +46,9 @@ left = seconds - (float(done.read_text()) if done.is_file() else 0.0)
 began = time.monotonic()
 while time.monotonic() - began < left:
     time.sleep(0.02)
-    done.write_text(str(seconds - left + time.monotonic() - began))
+    aside = done.with_suffix(".new")
+    aside.write_text(str(seconds - left + time.monotonic() - began))
+    aside.replace(done)  # a signal may come between opening and writing
 lines = [json.loads(line) for line in log.read_text().splitlines()]
 tried = sum(line["job"] == name and line["what"] == "failed" for line in lines)
 if tried < fails:
